@@ -1,0 +1,1 @@
+"""The Keyturn server: rules, wire format, methods and the processes that run them."""

@@ -1,0 +1,71 @@
+"""The composition root of a worker: everything is built here, in reading order, and closed in the opposite one."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from server.config import Config
+from server.dispatch import Dispatcher
+from server.http import Endpoint
+from server.services import Services
+from server.signing_keys import load, passphrase
+from server.wire.sign import Signer
+from storage.postgres.accounts import accounts
+from storage.postgres.ledger import Ledger
+from storage.postgres.licenses import Licenses
+from storage.postgres.log import Log
+from storage.postgres.migrate import check
+from storage.postgres.reads import Reads
+from storage.postgres.tokens import Tokens
+from storage.stamps import new_stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What the process of a worker needs to see of what was built."""
+
+    endpoint: Endpoint
+    ledger: Ledger
+    reads: Reads
+
+
+@asynccontextmanager
+async def worker(config: Config) -> AsyncIterator[Worker]:
+    """Open everything that a worker works with. Raises `Unavailable`, `SchemaError`, `KeyFileError`."""
+    dsn = config.database_url
+    await check(dsn)
+    reads = Reads(dsn)
+    await reads.open()
+    tokens = Tokens(reads)
+    ledger = Ledger(
+        dsn, reads, queue=config.queue, batch=config.batch, licenses=config.cached_licenses, on_connect=tokens.forget
+    )
+    signers = await _signers(config, reads)
+    try:
+        await ledger.open()
+        svc = Services(
+            ledger=ledger,
+            licenses=Licenses(reads),
+            tokens=tokens,
+            log=Log(reads),
+            signers=signers,
+            random_bytes=os.urandom,
+            new_stamp=new_stamp,
+        )
+        dispatcher = Dispatcher(svc, log_addresses=config.log_addresses)
+        yield Worker(Endpoint(dispatcher, config.trusted_proxies), ledger, reads)
+        await ledger.close()
+    finally:
+        for signer in signers.values():
+            signer.close()
+        await reads.close()
+
+
+async def _signers(config: Config, reads: Reads) -> dict[int, Signer]:
+    """Load the signing key of every account; one that is missing or differs stops the start."""
+    secret = passphrase(config.signing_passphrase_file)
+    return {
+        account.id: Signer(load(config.data / "keys" / f"{account.name}.pem", secret, account.public_key))
+        for account in await accounts(reads)
+    }

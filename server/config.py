@@ -1,0 +1,129 @@
+"""Every knob, in one frozen dataclass; nothing else reads the environment. An unknown KEYTURN_* variable is an error."""
+
+import ipaddress
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used; the text says which, why, and what would do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings of one installation. `workers` 0 means one per core; without URLs the engines are embedded."""
+
+    data: Path = Path("var")
+    host: str = "127.0.0.1"
+    port: int = 8080
+    ops_host: str = "127.0.0.1"
+    ops_port: int = 0
+    ops_names: tuple[str, ...] = ()
+    workers: int = 0
+    database_url: str = field(default="", repr=False)
+    redis_url: str = field(default="", repr=False)
+    trusted_proxies: tuple[Network, ...] = ()
+    log_addresses: bool = True
+    queue: int = 5_000
+    batch: int = 128
+    cached_licenses: int = 100_000
+    signing_passphrase_file: Path | None = None
+    log_level: str = "info"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether PostgreSQL is a child of ours."""
+        return not self.database_url
+
+
+# Environment variable -> field. What a user must know of each stands in the README's table of settings.
+VARIABLES = {
+    "DATA": "data",
+    "PORT": "port",
+    "WORKERS": "workers",
+    "DATABASE_URL": "database_url",
+    "REDIS_URL": "redis_url",
+    "KEYTURN_HOST": "host",
+    "KEYTURN_OPS_HOST": "ops_host",
+    "KEYTURN_OPS_PORT": "ops_port",
+    "KEYTURN_OPS_NAMES": "ops_names",
+    "KEYTURN_TRUSTED_PROXIES": "trusted_proxies",
+    "KEYTURN_LOG_ADDRESSES": "log_addresses",
+    "KEYTURN_QUEUE": "queue",
+    "KEYTURN_BATCH": "batch",
+    "KEYTURN_CACHED_LICENSES": "cached_licenses",
+    "KEYTURN_SIGNING_PASSPHRASE_FILE": "signing_passphrase_file",
+    "KEYTURN_LOG_LEVEL": "log_level",
+}
+
+RANGES = {
+    "port": (0, 65_535),
+    "ops_port": (0, 65_535),
+    "workers": (0, 256),
+    "queue": (1, 1_000_000),
+    "batch": (1, 1_000),
+    "cached_licenses": (1, 100_000_000),
+}
+
+
+def _number(name: str, text: str) -> int:
+    low, high = RANGES[VARIABLES[name]]
+    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        raise ConfigError(f"{name} must be a whole number from {low} to {high}.")
+    return int(text)
+
+
+def _flag(name: str, text: str) -> bool:
+    if text.lower() not in ("0", "1", "true", "false"):
+        raise ConfigError(f"{name} must be 1 or 0.")
+    return text.lower() in ("1", "true")
+
+
+def _networks(name: str, text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ConfigError(f"{name} must be networks such as 10.0.0.0/8,fd00::/8: {error}.") from error
+
+
+def _words(_name: str, text: str) -> tuple[str, ...]:
+    return tuple(part.strip().lower() for part in text.split(",") if part.strip())
+
+
+def _level(name: str, text: str) -> str:
+    if text.lower() not in ("debug", "info", "warning", "error"):
+        raise ConfigError(f"{name} must be debug, info, warning or error.")
+    return text.lower()
+
+
+PARSERS: Mapping[str, Callable[[str, str], object]] = {
+    "data": lambda _name, text: Path(text),
+    "signing_passphrase_file": lambda _name, text: Path(text),
+    "trusted_proxies": _networks,
+    "ops_names": _words,
+    "log_addresses": _flag,
+    "log_level": _level,
+    **dict.fromkeys(RANGES, _number),
+}
+
+
+def load(environment: Mapping[str, str] | None = None, **overrides: object) -> Config:
+    """Return the settings that the environment gives, `overrides` (of the command line) before them.
+
+    Raises `ConfigError` for a value that cannot be used and for a KEYTURN_* variable that does not exist.
+    """
+    environment = os.environ if environment is None else environment
+    unknown = sorted(name for name in environment if name.startswith("KEYTURN_") and name not in VARIABLES)
+    if unknown:
+        raise ConfigError(f"Unknown setting {', '.join(unknown)}. Known: {', '.join(sorted(VARIABLES))}.")
+    values: dict[str, object] = {}
+    for variable, name in VARIABLES.items():
+        if text := environment.get(variable, ""):
+            values[name] = PARSERS[name](variable, text) if name in PARSERS else text
+    known = {each.name for each in fields(Config)}
+    values.update({name: value for name, value in overrides.items() if name in known and value is not None})
+    return Config(**values)  # type: ignore[arg-type]  # each value was made by the parser of its field

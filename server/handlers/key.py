@@ -1,0 +1,139 @@
+"""The `key/` methods. Each docstring is the method's entry in the API documentation."""
+
+from collections.abc import Callable
+from functools import partial
+
+from server.handlers.licensed import licensed
+from server.rules import activation, editing, keystring, trial
+from server.rules.codes import Code, Refusal
+from server.rules.grants import Caller
+from server.services import Services
+from server.wire import replies, requests
+from storage.errors import Conflict, NoCustomer, Unavailable
+from storage.records import Creation, License, Product, Rule
+
+
+async def decide(svc: Services, caller: Caller, product_id: int, key: str, rule: Rule[Code | None]) -> License:
+    """Have the ledger decide on one license; return it as the verdict left it, or raise what the rule refused with."""
+    decided = await svc.ledger.decide(caller.token, product_id, key, rule)
+    if decided.answer is not None:
+        raise Refusal(decided.answer, confirmed=True)
+    return decided.license
+
+
+async def create(
+    svc: Services, caller: Caller, product_id: int, rule: Callable[[Product], Creation[Code | None]]
+) -> None:
+    """Make licenses in one product, or raise what the rule refused with."""
+    refusal = await svc.licenses.create(caller.token, product_id, rule)
+    if refusal is not None:
+        raise Refusal(refusal, confirmed=True)
+
+
+async def activate(svc: Services, ask: requests.Activate, now: int) -> replies.Licensed:
+    """Register a machine with a license, within its limit, and return the signed license.
+
+    Repeating the call for a machine that is registered always succeeds. Expiry has no effect here: the client checks it.
+    `FloatingTimeInterval` above 0 asks for a floating seat.
+    """
+    if ask.floating_time_interval > 0:
+        raise Unavailable("floating seats are not served yet")
+    rule = partial(
+        activation.activate, code=ask.machine_code, friendly_name=ask.friendly_name, caller=ask.caller, now=now
+    )
+    license_ = await decide(svc, ask.caller, ask.product_id, ask.key, rule)
+    return await licensed(svc, ask, license_, own=ask.machine_code, now=now)
+
+
+async def get_key(svc: Services, ask: requests.GetKey, now: int) -> replies.Licensed:
+    """Return the signed license without registering anything. Not logged; blocked licenses are returned as well."""
+    rule = partial(activation.read, caller=ask.caller)
+    license_ = await decide(svc, ask.caller, ask.product_id, ask.key, rule)
+    return await licensed(svc, ask, license_, own=None, now=now)
+
+
+async def deactivate(svc: Services, ask: requests.Deactivate, now: int) -> replies.Done:
+    """Remove a machine from a license, with all that is kept of it, or give a floating seat back (`Floating`)."""
+    if ask.floating:
+        raise Unavailable("floating seats are not served yet")
+    rule = partial(activation.deactivate, code=ask.machine_code, caller=ask.caller, now=now)
+    await decide(svc, ask.caller, ask.product_id, ask.key, rule)
+    return replies.Done()
+
+
+async def create_trial_key(svc: Services, ask: requests.CreateTrialKey, now: int) -> replies.Key:
+    """Create the trial key of a machine code, or return the one that it has. The token's feature lock is the days (0: 15)."""
+    code, caller = ask.machine_code, ask.caller
+    if (problem := trial.problem_with(code)) is not None:
+        refuse = partial(trial.refuse, code_value=code, refusal=problem, caller=caller, now=now)
+        await create(svc, caller, ask.product_id, refuse)
+    code_hash = svc.signers[caller.token.account_id].keyed_hash(ask.product_id, code)
+    key = keystring.from_bytes(svc.random_bytes(keystring.BYTES_NEEDED))
+    make = partial(
+        trial.create, key=key, stamp=svc.new_stamp(), code=code, friendly_name=ask.friendly_name, code_hash=code_hash,
+        caller=caller, now=now,
+    )  # fmt: skip
+    known = await svc.licenses.trial_key(caller.token, ask.product_id, code_hash)
+    if known is None:
+        try:
+            await create(svc, caller, ask.product_id, make)
+        except Conflict:  # made by another call at this moment
+            known = await svc.licenses.trial_key(caller.token, ask.product_id, code_hash)
+        else:
+            return replies.Key(key=key)
+    again = partial(trial.again, code=code, friendly_name=ask.friendly_name, caller=caller, now=now)
+    license_ = await decide(svc, caller, ask.product_id, known or "", again)
+    return replies.Key(key=license_.key)
+
+
+async def create_key(svc: Services, ask: requests.CreateKey, now: int) -> replies.Keys:
+    """Create one or more licenses (`NoOfKeys`, at most 1000) in a product, all alike but for their keys."""
+    if ask.new_customer or ask.add_or_use_existing_customer:
+        raise Refusal(Code.DENIED)  # needs the permission AddCustomer, which no token has before the method is here
+    wanted = editing.NewKeys(
+        period=ask.period, features=_mask(ask), notes=ask.notes, block=ask.block,
+        customer_id=ask.customer_id or None, trial_activation=ask.trial_activation,
+        max_machines=ask.max_no_of_machines, allowed_machines=ask.allowed_machines,
+    )  # fmt: skip
+    keys = [keystring.from_bytes(svc.random_bytes(keystring.BYTES_NEEDED)) for _ in range(ask.no_of_keys)]
+    rule = partial(
+        editing.create, wanted=wanted, keys=keys, stamps=[svc.new_stamp() for _ in keys], reseller_id=ask.reseller_id,
+        caller=ask.caller, now=now,
+    )  # fmt: skip
+    try:
+        await create(svc, ask.caller, ask.product_id, rule)
+    except NoCustomer:
+        unknown = partial(editing.refuse, refusal=Code.CUSTOMER, caller=ask.caller, now=now)
+        await create(svc, ask.caller, ask.product_id, unknown)
+    return replies.Keys(key=keys[0], keys=keys if len(keys) > 1 else None, customer_id=ask.customer_id or None)
+
+
+async def block_key(svc: Services, ask: requests.LicenseAsk, now: int) -> replies.Done:
+    """Block a license: it can no longer be activated or deactivated. Holds for every call that begins afterwards."""
+    await decide(svc, ask.caller, ask.product_id, ask.key, partial(editing.block, caller=ask.caller, now=now))
+    return replies.Done()
+
+
+async def unblock_key(svc: Services, ask: requests.LicenseAsk, now: int) -> replies.Done:
+    """Unblock a license."""
+    await decide(svc, ask.caller, ask.product_id, ask.key, partial(editing.unblock, caller=ask.caller, now=now))
+    return replies.Done()
+
+
+async def machine_lock_limit(svc: Services, ask: requests.MachineLockLimit, now: int) -> replies.Done:
+    """Set how many machines a license may have. Machines above a lowered limit stay; no new one is admitted."""
+    rule = partial(editing.machine_limit, limit=ask.number_of_machines, caller=ask.caller, now=now)
+    await decide(svc, ask.caller, ask.product_id, ask.key, rule)
+    return replies.Done()
+
+
+async def extend_license(svc: Services, ask: requests.ExtendLicense, now: int) -> replies.Done:
+    """Move the expiry of a license by a number of days, from now if it has expired already."""
+    rule = partial(editing.extend, days=ask.no_of_days, caller=ask.caller, now=now)
+    await decide(svc, ask.caller, ask.product_id, ask.key, rule)
+    return replies.Done()
+
+
+def _mask(ask: requests.CreateKey) -> int:
+    """Return F1…F8 as bits, F1 the lowest."""
+    return sum(on << bit for bit, on in enumerate((ask.f1, ask.f2, ask.f3, ask.f4, ask.f5, ask.f6, ask.f7, ask.f8)))

@@ -1,0 +1,121 @@
+"""The process of one worker: an event loop that serves the inherited socket until SIGTERM, then answers what has come.
+
+Started by the supervisor as `python -m server.worker --slot N --socket FD --ops PATH`; settings come by the environment.
+"""
+
+import argparse
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import sys
+
+import structlog
+import uvloop
+from aiohttp import web
+from prometheus_client import generate_latest
+
+from server import app, config, logs, metrics
+from storage.errors import StorageError
+
+KEEP_ALIVE_SECONDS = 75
+DRAIN_SECONDS = 10
+HEADER_BYTES = 8190
+PR_SET_PDEATHSIG = 1
+FAILED = 1
+
+log = structlog.get_logger()
+
+
+class Readiness:
+    """Whether this worker can serve, for the supervisor alone: a small HTTP server on a private unix socket."""
+
+    def __init__(self, worker: app.Worker) -> None:
+        self._worker = worker
+        self.draining = False
+
+    async def ready(self, _request: web.Request) -> web.Response:
+        """200 if a statement just came back from PostgreSQL and the ledger's connection stands, else 503."""
+        try:
+            await self._worker.reads.fetch("select 1")
+        except StorageError:
+            return web.Response(status=503)
+        return web.Response(status=503 if self.draining or not self._worker.ledger.up else 200)
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """The metrics of this worker, as text."""
+        return web.Response(body=generate_latest(metrics.WORKER))
+
+    def application(self) -> web.Application:
+        """Return the two of them as an application."""
+        application = web.Application()
+        application.add_routes([web.get("/readyz", self.ready), web.get("/metrics", self.metrics)])
+        return application
+
+
+async def serve(listening: socket.socket, ops_path: str, slot: int) -> int:
+    """Serve until told to stop; return the exit code."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with app.worker(config.load()) as worker:
+        readiness = Readiness(worker)
+        ops = web.AppRunner(readiness.application(), access_log=None)
+        await ops.setup()
+        await web.UnixSite(ops, ops_path).start()
+        runner = web.AppRunner(
+            api(worker), access_log=None, keepalive_timeout=KEEP_ALIVE_SECONDS, handler_cancellation=False,
+            shutdown_timeout=DRAIN_SECONDS, max_line_size=HEADER_BYTES, max_field_size=HEADER_BYTES,
+        )  # fmt: skip
+        await runner.setup()
+        await web.SockSite(runner, listening, backlog=1024).start()
+        log.info("worker.serving", slot=slot)
+        worker.ledger.failed.add_done_callback(lambda _failed: stop.set())
+        await stop.wait()
+        if worker.ledger.failed.done():
+            log.error("worker.ledger_failed", slot=slot, exc_info=worker.ledger.failed.exception())
+            os._exit(FAILED)  # its callers cannot be answered, so there is nothing to wait for
+        readiness.draining = True
+        await runner.cleanup()  # closes the socket, answers what is in flight
+        await ops.cleanup()
+    log.info("worker.stopped", slot=slot)
+    return 0
+
+
+def api(worker: app.Worker) -> web.Application:
+    """Return the application of the API port: one catch-all route, because a redirect to a clean path loses a POST."""
+    application = web.Application(client_max_size=0)
+    application.router.add_route("*", "/{tail:.*}", worker.endpoint.__call__)
+    return application
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process when the supervisor dies; if it is dead already, end now."""
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent or parent == 1:
+        sys.exit(FAILED)
+
+
+def main() -> None:
+    """Run one worker."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--slot", type=int, required=True)
+    parser.add_argument("--socket", type=int, required=True)
+    parser.add_argument("--ops", required=True)
+    arguments = parser.parse_args()
+    end_with_parent()
+    logs.configure(config.load().log_level)
+    listening = socket.socket(fileno=arguments.socket)
+    try:
+        code = uvloop.run(serve(listening, arguments.ops, arguments.slot))
+    except (StorageError, config.ConfigError) as error:
+        log.error("worker.cannot_start", slot=arguments.slot, why=str(error))  # noqa: TRY400 (expected, no traceback)
+        code = FAILED
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

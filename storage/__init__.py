@@ -1,0 +1,1 @@
+"""Storage: what is known (`records`), what may be asked (`ports`), and the adapters that do it."""

@@ -1,0 +1,153 @@
+"""One batch of the ledger: which calls it decides, on which licenses, and what the database is to be told. No I/O."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from storage.postgres.rows import Address
+from storage.records import CHANGEABLE, Decided, Edit, Entry, Fact, License, Machine, Rule, Token, Verdict
+from storage.stamps import new_stamp
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One caller that waits for a verdict. `rounds` counts how often its verdict went stale."""
+
+    token: Token
+    address: Address
+    rule: Rule[Any]  # the answer is the handler's: storage hands it back unread
+    future: "asyncio.Future[Decided[Any]]"
+    deadline: float
+    rounds: int = 0
+
+
+@dataclass(slots=True)
+class Group:
+    """The calls of a batch on one license: decided in order, each on the license as the one before left it."""
+
+    before: License
+    after: License
+    calls: list[tuple[Call, Decided[Any]]] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+    registered: dict[str, Machine] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the license will not be as it was."""
+        return self.after is not self.before
+
+    def add(self, call: Call, verdict: Verdict[Any]) -> None:
+        """Take a verdict in: the license is as it leaves it from here on."""
+        change = verdict.change
+        if change is not None:
+            self.after = self.after.after(change, new_stamp())
+            if change.forget is not None:
+                self.forgotten.append(change.forget)
+                self.registered.pop(change.forget, None)
+            if change.register is not None:
+                self.registered[change.register.code] = change.register
+        self.calls.append((call, Decided(self.after, verdict.answer)))
+
+
+class Batch:
+    """Calls that are committed together. Ordinals of groups and of facts run from 1, in the order of arrival."""
+
+    def __init__(self) -> None:
+        self.groups: dict[Address, Group] = {}
+        self.size = 0
+        self._facts: dict[Fact, int] = {}
+        self._pairs: dict[tuple[int, int], None] = {}
+        self._entries: list[Entry] = []
+        self._entry_groups: list[int] = []
+        self._edits: list[Edit] = []
+        self._edit_groups: list[int] = []
+        self._ordinals: dict[Address, int] = {}
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is anything to write: a batch of answers that are not logged is only checked."""
+        return bool(self._entries or self._edits or any(group.changed for group in self.groups.values()))
+
+    @property
+    def calls(self) -> Iterable[Call]:
+        """All calls of the batch."""
+        return (call for group in self.groups.values() for call, _ in group.calls)
+
+    @property
+    def refused(self) -> bool:
+        """Whether a caller has been told 503 meanwhile: then the batch must not happen any more."""
+        return any(call.future.done() for call in self.calls)
+
+    def decide(self, call: Call, license_: License) -> None:
+        """Run the call's rule; `license_` is what is known if the batch has nothing on that license yet.
+
+        An exception of the rule is the call's alone.
+        """
+        group = self.groups.get(call.address)
+        known = license_ if group is None else group.after
+        try:
+            verdict = call.rule(known)
+        except Exception as error:  # noqa: BLE001 (the caller gets it; the batch goes on without the call)
+            call.future.set_exception(error)
+            return
+        if group is None:
+            group = self._open(call.address, known)
+        group.add(call, verdict)
+        self.size += 1
+        ordinal = self._ordinals[call.address]
+        self._rest_on(ordinal, call.token.facts)
+        if verdict.entry is not None:
+            self._entries.append(verdict.entry)
+            self._entry_groups.append(ordinal)
+        if verdict.edit is not None:
+            self._edits.append(verdict.edit)
+            self._edit_groups.append(ordinal)
+
+    def fact_ordinals(self, call: Call) -> Iterable[int]:
+        """The ordinals of the facts about the call's token."""
+        return (self._facts[fact] for fact in call.token.facts)
+
+    def checked_values(self) -> tuple[object, ...]:
+        """What ledger_stale() is to be asked: licenses, stamps, facts, and which license rests on which fact."""
+        groups = self.groups.values()
+        return (
+            [group.before.id for group in groups],
+            [group.before.stamp for group in groups],
+            list(self._facts),
+            [license_ for license_, _ in self._pairs],
+            [fact for _, fact in self._pairs],
+        )
+
+    def written_values(self) -> tuple[object, ...]:
+        """What ledger_write() is to be told, after the lane and the number."""
+        changed, forgotten, machines = [], [], []
+        for ordinal, group in enumerate(self.groups.values(), 1):
+            if group.changed:
+                row = group.after
+                changed.append((ordinal, row.id, row.stamp, *(getattr(row, name) for name in CHANGEABLE)))
+                forgotten += [(ordinal, row.id, code) for code in group.forgotten]
+                machines += [_machine_row(ordinal, row, machine) for machine in group.registered.values()]
+        return (
+            *self.checked_values(),
+            changed, forgotten, machines,
+            self._entries, self._entry_groups, self._edits, self._edit_groups,
+        )  # fmt: skip
+
+    def _open(self, address: Address, license_: License) -> Group:
+        group = self.groups[address] = Group(license_, license_)
+        self._ordinals[address] = len(self.groups)
+        self._rest_on(len(self.groups), license_.facts)
+        return group
+
+    def _rest_on(self, ordinal: int, facts: Iterable[Fact]) -> None:
+        for fact in facts:
+            number = self._facts.setdefault(fact, len(self._facts) + 1)
+            self._pairs[ordinal, number] = None
+
+
+def _machine_row(ordinal: int, license_: License, machine: Machine) -> tuple[object, ...]:
+    return (
+        ordinal, license_.id, license_.account_id,
+        machine.code, machine.friendly_name, machine.ip, machine.proxy_ip, machine.time,
+    )  # fmt: skip

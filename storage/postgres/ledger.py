@@ -1,0 +1,396 @@
+"""The ledger: decides calls on licenses in batches, commits each batch once, and answers only then.
+
+A call waits in one of three places: in the *queue*, *held* with its license (which is being loaded, or which a batch under
+way changes), or in a *batch* under way on one of the lanes. Everything here runs on one event loop and takes no locks.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TypeVar
+
+import asyncpg
+import structlog
+
+from server import metrics
+from storage.errors import Broken, Busy, NoLicense, NoProduct, Stale, StorageError, Unavailable
+from storage.lru import Lru
+from storage.postgres import rows
+from storage.postgres.batch import Batch, Call, Group
+from storage.postgres.lane import Answer, Lane, LaneGone, Lost, Poisoned, ended
+from storage.postgres.reads import Reads
+from storage.postgres.rows import LICENSE_LOAD, Address
+from storage.postgres.sql import load
+from storage.records import Decided, License, Rule, Token
+
+LANES = 2
+ROUNDS = 5
+CONTENDED_ROUNDS = 2  # from this round on a license is decided under its row lock, so that somebody gets on
+CALLER_SECONDS = 5.0
+SWEEP_SECONDS = 0.1
+SETTLE_AGAIN_SECONDS = 0.2
+LICENSE_LOCK = load("license_lock")
+LOG_WRITER_BEGINS = "select log_writer_begins()"
+
+log = structlog.get_logger()
+A = TypeVar("A")
+
+
+class Ledger:
+    """The ledger of one worker.
+
+    `on_connect` is called whenever a database connection is new: memory may be of another time. `failed` gets the
+    exception of a task here that ended by one, which is a bug: the worker must end then, its callers cannot be served.
+    """
+
+    def __init__(
+        self, dsn: str, reads: Reads, *, queue: int, batch: int, licenses: int, on_connect: Callable[[], None]
+    ) -> None:
+        self._reads = reads
+        self._limit = queue
+        self._batch = batch
+        self._on_connect = on_connect
+        self._known: Lru[Address, License] = Lru(licenses)
+        self._queue: deque[Call] = deque()
+        self._alone: deque[list[Call]] = deque()  # parts of a batch in which an entry was at fault
+        self._contended: deque[Address] = deque()
+        self._held: dict[Address, list[Call]] = {}
+        self._order: deque[Call] = deque()  # every call, oldest deadline first; what is answered leaves with the sweep
+        self._waiting = 0
+        self._work = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lanes = [Lane(dsn, on_up=self._lane_up, on_down=self._lane_down) for _ in range(LANES)]
+        reads.suspended = lambda: not self.up
+
+    @property
+    def up(self) -> bool:
+        """Whether a connection stands: without one, every call is refused at once."""
+        return any(lane.up for lane in self._lanes)
+
+    async def open(self) -> None:
+        """Connect the lanes and begin to write. Raises `Unavailable`."""
+        for lane in self._lanes:
+            await lane.open()
+            self._spawn(self._write_on(lane))
+        self._spawn(self._sweep())
+
+    async def close(self) -> None:
+        """Answer what has come, then stop."""
+        while self._waiting:
+            await asyncio.sleep(0.005)
+        for task in list(self._tasks):
+            await ended(task)
+        for lane in self._lanes:
+            await lane.close()
+
+    async def decide(self, token: Token, product_id: int, key: str, rule: Rule[A]) -> Decided[A]:
+        """See `ports.Ledger`."""
+        if not self.up:
+            raise Unavailable("PostgreSQL is not connected")
+        if self._waiting >= self._limit:
+            raise Busy("the queue is full")
+        loop = asyncio.get_running_loop()
+        address = Address(token.account_id, product_id, key)
+        call = Call(token, address, rule, loop.create_future(), loop.time() + CALLER_SECONDS)
+        self._waiting += 1
+        try:
+            self._order.append(call)
+            self._arrive(call)
+            return await call.future
+        finally:
+            self._waiting -= 1
+
+    # Where a call waits
+
+    def _arrive(self, call: Call) -> None:
+        held = self._held.get(call.address)
+        if held is not None:
+            held.append(call)
+        elif self._known.get(call.address) is None:
+            self._hold_and_load(call.address, [call])
+        else:
+            self._queue.append(call)
+            self._work.set()
+
+    def _hold_and_load(self, address: Address, calls: list[Call]) -> None:
+        self._held[address] = calls
+        self._spawn(self._load(address))
+
+    def _release(self, address: Address) -> None:
+        """Let the calls that waited for this license go on, before all that came later."""
+        self._queue.extendleft(reversed(self._held.pop(address, [])))
+        self._work.set()
+
+    def _redo(self, address: Address, calls: list[Call]) -> None:
+        """Decide calls again, on a license as it is now; after two rounds that went stale, under the row's lock."""
+        self._known.drop(address)
+        if (held := self._held.get(address)) is not None:
+            held[:0] = calls
+        elif any(call.rounds >= CONTENDED_ROUNDS for call in calls):
+            self._held[address] = calls
+            self._contended.append(address)
+            self._work.set()
+        else:
+            self._hold_and_load(address, calls)
+
+    async def _load(self, address: Address) -> None:
+        """Read a license that calls are held for, and let them go on; or tell them why not."""
+        calls = list(self._held[address])
+        try:
+            values = (*address, [fact for call in calls for fact in call.token.facts])
+            found = rows.loaded((await self._reads.fetch(LICENSE_LOAD, *values))[0])
+        except StorageError as error:
+            _fail(self._held.pop(address), error)
+            return
+        metrics.license_loads.inc()
+        if found.license is not None:
+            self._known.put(address, found.license)
+            self._release(address)
+            return
+        missing = NoLicense() if found.product else NoProduct()
+        first = 1
+        for call in calls:
+            facts = range(first, first + len(call.token.facts))
+            first += len(facts)
+            _fail([call], missing if found.stale.isdisjoint(facts) else Stale())
+        for call in self._held.pop(address):
+            if not call.future.done():
+                self._arrive(call)
+
+    # Batches
+
+    async def _write_on(self, lane: Lane) -> None:
+        """Write batch after batch on one lane: the next leaves as soon as this connection is free."""
+        while True:
+            if not lane.up:
+                await lane.reopen()
+            await self._work.wait()
+            if self._contended:
+                await self._write_contended(lane, self._contended.popleft())
+            elif (batch := self._assemble()).size:
+                await self._carry(lane, batch)
+
+    def _assemble(self) -> Batch:
+        """Decide what has come, in order of arrival, until the batch is full or nothing is left that may go."""
+        batch = Batch()
+        calls = deque(self._alone.popleft()) if self._alone else self._queue
+        while calls and batch.size < self._batch:
+            call = calls.popleft()
+            if call.future.done():
+                continue
+            held, known = self._held.get(call.address), self._known.get(call.address)
+            if held is not None:
+                held.append(call)
+            elif known is None:
+                self._hold_and_load(call.address, [call])
+            else:
+                batch.decide(call, known)
+        for address, group in batch.groups.items():
+            if group.changed:
+                self._held[address] = []  # later calls on it wait for the outcome
+        if not (self._queue or self._alone or self._contended):
+            self._work.clear()
+        return batch
+
+    async def _carry(self, lane: Lane, batch: Batch) -> None:
+        """Commit a batch and answer its callers, whatever happens to the connection meanwhile."""
+        started = time.perf_counter()
+        metrics.batch_calls.observe(batch.size)
+        writes = batch.writes
+        values = batch.written_values() if writes else batch.checked_values()
+        answer: Answer | None
+        try:
+            answer = await (lane.write(values) if writes else lane.check(values))
+        except Lost:
+            answer = await self._recover(lane, batch, values)
+        except StorageError as error:
+            self._refuse(lane, batch, error)
+            return
+        if answer is not None:
+            metrics.batches.labels("committed" if writes else "checked").inc()
+            metrics.commit_seconds.observe(time.perf_counter() - started)
+            self._finish(batch, answer)
+
+    async def _recover(self, lane: Lane, batch: Batch, values: tuple[object, ...]) -> Answer | None:
+        """Settle a batch whose connection was lost: send it again under its number; give it up once a caller was refused.
+
+        Returns its answer, or None if it has been dealt with otherwise.
+        """
+        metrics.batches.labels("unknown").inc()
+        writes = batch.writes
+        losses = 1
+        while True:
+            await lane.reopen()
+            try:
+                if not writes:
+                    return await lane.check(values)
+                if losses < 2 and not batch.refused:  # noqa: PLR2004 (twice lost: an entry may be killing its backend)
+                    return await lane.write(values)
+                answer = await lane.settle()
+            except Lost:
+                losses += 1
+            except Unavailable:  # the server answers, but cannot do this now: only settling can tell
+                losses += 1
+                await asyncio.sleep(SETTLE_AGAIN_SECONDS)
+            except StorageError as error:
+                self._refuse(lane, batch, error)
+                return None
+            else:
+                metrics.batches.labels("abandoned" if answer is None else "settled").inc()
+                if answer is None:
+                    self._split(batch)
+                return answer
+
+    def _refuse(self, lane: Lane, batch: Batch, error: StorageError) -> None:
+        """Deal with a batch of which nothing was written."""
+        if isinstance(error, Poisoned):
+            self._split(batch)
+        elif isinstance(error, LaneGone):
+            log.error("ledger.lane_gone", do="the database was replaced or restored; this writer begins anew")
+            lane.forget()
+            self._again(batch)
+        else:
+            metrics.batches.labels("failed").inc()
+            _fail(batch.calls, error)
+            self._let_go(batch)
+
+    def _split(self, batch: Batch) -> None:
+        """Decide both halves of a batch again, apart: the one entry at fault ends up alone, and fails alone."""
+        calls = [call for call in batch.calls if not call.future.done()]
+        if len(calls) <= 1:
+            _fail(calls, Broken("PostgreSQL refuses this entry"))
+            calls = []
+        metrics.batches.labels("split").inc()
+        middle = len(calls) // 2
+        self._alone.extend(part for part in (calls[:middle], calls[middle:]) if part)
+        self._let_go(batch)
+
+    def _again(self, batch: Batch) -> None:
+        self._queue.extendleft(reversed(list(batch.calls)))
+        self._let_go(batch)
+
+    def _let_go(self, batch: Batch) -> None:
+        """Forget what the batch would have made of its licenses."""
+        for address, group in batch.groups.items():
+            if group.changed:
+                self._release(address)
+        self._work.set()
+
+    def _finish(self, batch: Batch, answer: Answer) -> None:
+        for ordinal, (address, group) in enumerate(batch.groups.items(), 1):
+            if ordinal in answer.stale_licenses:
+                self._went_stale(batch, address, group, answer)
+                continue
+            if group.changed:
+                self._known.put(address, group.after)
+            for call, decided in group.calls:
+                if not call.future.done():
+                    call.future.set_result(decided)
+            if group.changed:
+                self._release(address)
+
+    def _went_stale(self, batch: Batch, address: Address, group: Group, answer: Answer) -> None:
+        """Give the calls of a license back: to their handler if their token has changed, else to be decided again."""
+        metrics.stale_verdicts.inc(len(group.calls))
+        held = self._held.pop(address, []) if group.changed else []
+        again = []
+        for call, _ in group.calls:
+            if call.future.done():
+                continue
+            call.rounds += 1
+            if not answer.stale_facts.isdisjoint(batch.fact_ordinals(call)):
+                call.future.set_exception(Stale())
+            elif call.rounds >= ROUNDS:
+                call.future.set_exception(Busy("went stale five times"))
+            else:
+                again.append(call)
+        if again or held:
+            self._redo(address, again + held)
+        else:
+            self._known.drop(address)
+
+    async def _write_contended(self, lane: Lane, address: Address) -> None:
+        """Decide all calls that are held for one license under its row lock: nobody can make these verdicts stale."""
+        batch = Batch()
+
+        async def prepare(connection: asyncpg.Connection) -> tuple[object, ...] | None:
+            await connection.execute(LOG_WRITER_BEGINS)
+            await connection.fetch(LICENSE_LOCK, *address)
+            found = rows.loaded(await _one(connection, LICENSE_LOAD, *address, []))
+            if found.license is None:
+                return None
+            calls, self._held[address] = self._held[address], []
+            for call in calls[: self._batch]:
+                if not call.future.done():
+                    batch.decide(call, found.license)
+            self._held[address][:0] = calls[self._batch :]
+            return batch.written_values() if batch.size else None
+
+        metrics.batches.labels("contended").inc()
+        try:
+            answer = await lane.write_locked(prepare)
+        except Lost:
+            answer = await self._recover(lane, batch, batch.written_values()) if batch.size else None
+        except StorageError as error:
+            self._refuse(lane, batch, error)
+            answer = None
+        if answer is not None:
+            self._finish(batch, answer)
+        if address in self._held:
+            self._known.drop(address)
+            self._hold_and_load(address, self._held[address])
+
+    # Time and connections
+
+    async def _sweep(self) -> None:
+        """Refuse callers that have waited five seconds; what they asked may still be done."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            metrics.queue_calls.set(self._waiting)
+            while self._order and (self._order[0].future.done() or self._order[0].deadline <= clock()):
+                _fail([self._order.popleft()], Busy("not settled in five seconds"))
+
+    def _lane_up(self) -> None:
+        metrics.postgres_up.set(sum(lane.up for lane in self._lanes))
+        self._known.clear()
+        self._on_connect()
+
+    def _lane_down(self) -> None:
+        """Without any connection, refuse all that is not under way: it has not been sent, and will not be."""
+        metrics.postgres_up.set(sum(lane.up for lane in self._lanes))
+        if self.up:
+            return
+        waiting = [*self._queue, *(call for part in self._alone for call in part)]
+        self._queue.clear()
+        self._alone.clear()
+        for held in self._held.values():
+            waiting += held
+            held.clear()
+        _fail(waiting, Unavailable("PostgreSQL is not connected"))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
+            self.failed.set_exception(error)
+
+
+async def _one(connection: asyncpg.Connection, statement: str, *values: object) -> asyncpg.Record:
+    row = await connection.fetchrow(statement, *values)
+    if row is None:
+        raise Unavailable("a statement that always gives one row gave none")
+    return row
+
+
+def _fail(calls: Iterable[Call], error: StorageError) -> None:
+    """Give the calls an error instead of an answer; those that have one already keep it."""
+    for call in calls:
+        if not call.future.done():
+            call.future.set_exception(error)

@@ -1,0 +1,60 @@
+"""A worker's small pool for everything that is not the ledger: reads, and transactions that are one function call."""
+
+from collections.abc import Callable
+
+import asyncpg
+
+from storage.errors import Unavailable
+from storage.postgres.connect import CONNECT_SECONDS, LOST, SETTINGS, translated
+
+CONNECTIONS = 4
+
+
+class Reads:
+    """Statements on a pool of connections. A worker whose ledger has no connection refuses at once (`suspended`)."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._pool: asyncpg.Pool | None = None
+        self.suspended: Callable[[], bool] = lambda: False
+
+    async def open(self) -> None:
+        """Open the pool with one connection. Raises `Unavailable`."""
+        with translated():
+            self._pool = await asyncpg.create_pool(
+                self._dsn,
+                min_size=1,
+                max_size=CONNECTIONS,
+                timeout=CONNECT_SECONDS,
+                server_settings=SETTINGS,
+                reset=_keep,
+            )
+
+    async def close(self) -> None:
+        """Cut the connections: nothing here is under way when a worker ends."""
+        if self._pool is not None:
+            self._pool.terminate()
+
+    async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
+        """Return the rows of a read; on a lost connection it is read once more on another. Raises `Unavailable`, `Busy`."""
+        try:
+            return await self._run(statement, values)
+        except Unavailable as error:
+            if not isinstance(error.__cause__, LOST):
+                raise
+            return await self._run(statement, values)
+
+    async def call(self, statement: str, *values: object) -> asyncpg.Record:
+        """Return the one row of a function that writes: sent once, never repeated. Raises as `fetch`, and `Broken`."""
+        return (await self._run(statement, values))[0]
+
+    async def _run(self, statement: str, values: tuple[object, ...]) -> list[asyncpg.Record]:
+        if self._pool is None or self.suspended():
+            raise Unavailable("PostgreSQL is not connected")
+        with translated():
+            async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+                return await connection.fetch(statement, *values)
+
+
+async def _keep(_connection: asyncpg.Connection) -> None:
+    """Instead of asyncpg's reset of a released connection, which costs more than the read: nothing here changes its state."""

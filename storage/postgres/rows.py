@@ -1,0 +1,123 @@
+"""Rows of PostgreSQL to records: the one place that knows both the columns and the fields."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import asyncpg
+
+from storage.postgres.sql import load
+from storage.records import (
+    Customer,
+    DataObject,
+    Fact,
+    FactKind,
+    Feature,
+    FeatureType,
+    License,
+    Machine,
+    Product,
+    Token,
+)
+
+LICENSE_LOAD = load("license_load")
+
+
+class Address(NamedTuple):
+    """How calls name a license; the account is the token's, so that nobody sees into another's."""
+
+    account_id: int
+    product_id: int
+    key: str
+
+
+class Loaded(NamedTuple):
+    """What one load found; `stale` are the ordinals (from 1) of the tokens that are not good any more."""
+
+    stale: frozenset[int]
+    product: Product | None
+    license: License | None
+
+
+def loaded(row: asyncpg.Record) -> Loaded:
+    """Read the one row of license_load.sql."""
+    stale = frozenset(row["stale_tokens"])
+    if row["product_id"] is None:
+        return Loaded(stale, None, None)
+    product = _product(row)
+    return Loaded(stale, product, None if row["id"] is None else _license(row, product))
+
+
+def _product(row: asyncpg.Record) -> Product:
+    features = zip(row["feature_names"], row["feature_types"], strict=True)
+    return Product(
+        id=row["product_id"],
+        account_id=row["product_account_id"],
+        name=row["product_name"],
+        description=row["description"],
+        created=row["product_created"],
+        features=tuple(Feature(name, FeatureType(kind)) for name, kind in features),
+        all_time_limited=row["all_time_limited"],
+        block_expired=row["block_expired"],
+        data_objects=data_objects(row["product_data_objects"]),
+        stamp=row["product_stamp"],
+    )
+
+
+def _license(row: asyncpg.Record, product: Product) -> License:
+    return License(
+        id=row["id"],
+        account_id=row["account_id"],
+        product=product,
+        number=row["number"],
+        key=row["key"],
+        created=row["created"],
+        expires=row["expires"],
+        period=row["period"],
+        features=row["features"],
+        notes=row["notes"],
+        block=row["block"],
+        customer=_customer(row),
+        trial_activation=row["trial_activation"],
+        ever_activated=row["ever_activated"],
+        max_machines=row["max_machines"],
+        allowed_machines=row["allowed_machines"],
+        machines={machine[0]: Machine(*machine) for machine in row["machines"]},
+        data_objects=data_objects(row["data_objects"]),
+        stamp=row["stamp"],
+    )
+
+
+def _customer(row: asyncpg.Record) -> Customer | None:
+    if row["customer_id"] is None:
+        return None
+    return Customer(
+        id=row["customer_id"],
+        name=row["customer_name"],
+        email=row["email"],
+        company_name=row["company_name"],
+        created=row["customer_created"],
+        stamp=row["customer_stamp"],
+    )
+
+
+def data_objects(rows: Sequence[asyncpg.Record]) -> tuple[DataObject, ...]:
+    """Read rows of (id, name, string_value, int_value)."""
+    return tuple(DataObject(*row) for row in rows)
+
+
+def token(row: asyncpg.Record) -> Token:
+    """Read a row of token_load.sql."""
+    parent = row["parent_id"]
+    return Token(
+        id=row["id"],
+        account_id=row["account_id"],
+        name=row["name"],
+        secret_hash=row["secret_hash"],
+        permissions=frozenset(row["permissions"]),
+        product_lock=row["product_lock"],
+        key_lock=row["key_lock"],
+        feature_lock=row["feature_lock"],
+        expires=row["expires"],
+        stamp=row["stamp"],
+        parent=None if parent is None else Fact(FactKind.TOKEN, parent, row["parent_stamp"]),
+    )

@@ -1,0 +1,1 @@
+insert into lanes (id) values ($1)

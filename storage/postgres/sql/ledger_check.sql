@@ -1,0 +1,2 @@
+-- A batch that writes nothing: only whether its verdicts hold.
+select stale_licenses, stale_facts from ledger_stale($1, $2, $3, $4, $5)

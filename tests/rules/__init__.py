@@ -1,0 +1,1 @@
+"""The rules, without a database: examples named as sentences, and properties."""

@@ -1,0 +1,1 @@
+"""The wire: reading what SDKs send, the byte-exact vectors, and signatures that the official Python SDK checks."""
