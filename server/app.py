@@ -41,9 +41,10 @@ async def worker(config: Config) -> AsyncIterator[Worker]:
     ledger = Ledger(
         dsn, reads, queue=config.queue, batch=config.batch, licenses=config.cached_licenses, on_connect=tokens.forget
     )
-    signers = await _signers(config, reads)
+    signers: dict[int, Signer] = {}
     try:
         await ledger.open()
+        signers |= await _signers(config, reads)
         svc = Services(
             ledger=ledger,
             licenses=Licenses(reads),

@@ -11,8 +11,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from server.account import make_token
-from server.methods import METHODS, PERMISSIONS
+from server.account import client_permissions, make_token, operator
+from server.methods import PERMISSIONS
 from server.rules import editing, keystring
 from server.rules.grants import Caller
 from server.wire.sign import public_xml
@@ -20,7 +20,7 @@ from storage.embedded.home import write_private
 from storage.postgres.admin import Admin
 from storage.postgres.licenses import Licenses
 from storage.postgres.reads import Reads
-from storage.records import Account, Feature, FeatureType, Token
+from storage.records import Account, Feature, FeatureType
 from storage.stamps import new_stamp
 
 NODE_LOCKED_LIMIT, FLOATING_LIMIT = 3, 2
@@ -30,8 +30,6 @@ FEATURES = (
     Feature("Trial", FeatureType.TRIAL),
     *(Feature(f"Feature {number}", FeatureType.NORMAL) for number in range(3, 9)),
 )
-# What client software calls; of these, a token gets what is there already.
-CLIENT = {"Activate", "GetKey", "Deactivate", "CreateTrialKey", "GetMessages", "RegisterEvent"}
 LASTING = ("token", "admin_token", "product_id", "node_locked_key", "floating_key")
 
 HOW_TO_TRY = """
@@ -95,11 +93,10 @@ async def _make(admin: Admin, dsn: str, account: Account) -> dict[str, Any]:
         account.id, name="Demo", description="Made by serve --demo", features=FEATURES, all_time_limited=False,
         block_expired=False, now=now,
     )  # fmt: skip
-    client = sorted(CLIENT.intersection(PERMISSIONS) | {name for name in PERMISSIONS if _of_data(name)})
     keys = [await _key(dsn, account, product_id, limit, now) for limit in (NODE_LOCKED_LIMIT, FLOATING_LIMIT)]
     return {
         "token": await make_token(
-            admin, account.id, name="demo client", permissions=client, product_lock=product_id, now=now
+            admin, account.id, name="demo client", permissions=client_permissions(), product_lock=product_id, now=now
         ),
         "admin_token": await make_token(admin, account.id, name="demo admin", permissions=PERMISSIONS, now=now),
         "product_id": product_id,
@@ -108,26 +105,21 @@ async def _make(admin: Admin, dsn: str, account: Account) -> dict[str, Any]:
     }
 
 
-def _of_data(permission: str) -> bool:
-    """Tell whether a permission is for data objects."""
-    return any(method.permission == permission and method.path.startswith("data/") for method in METHODS)
-
-
 async def _key(dsn: str, account: Account, product_id: int, limit: int, now: int) -> str:
     key = keystring.from_bytes(os.urandom(keystring.BYTES_NEEDED))
     wanted = editing.NewKeys(
         period=DAYS, features=1, notes="", block=False, customer_id=None, trial_activation=False, max_machines=limit,
         allowed_machines="",
     )  # fmt: skip
-    operator = Token(0, account.id, "", b"", frozenset(), 0, 0, 0, None, 0)
+    by_hand = operator(account.id)
     rule = partial(
         editing.create, wanted=wanted, keys=[key], stamps=[new_stamp()], reseller_id=0,
-        caller=Caller(operator, "", "", ""), now=now,
+        caller=Caller(by_hand, "", "", ""), now=now,
     )  # fmt: skip
     reads = Reads(dsn)
     await reads.open()
     try:
-        await Licenses(reads).create(operator, product_id, rule)
+        await Licenses(reads).create(by_hand, product_id, rule)
     finally:
         await reads.close()
     return key

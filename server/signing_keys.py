@@ -141,9 +141,7 @@ def _read_xml(path: Path, text: bytes) -> rsa.RSAPrivateKey:
     if parts.keys() != _XML_PARTS:
         raise KeyFileError(f"The key in {path} lacks its private parts: export it with them.")
     public = rsa.RSAPublicNumbers(parts["Exponent"], parts["Modulus"])
-    numbers = rsa.RSAPrivateNumbers(
-        parts["P"], parts["Q"], parts["D"], parts["DP"], parts["DQ"], parts["InverseQ"], public
-    )
+    numbers = rsa.RSAPrivateNumbers(parts["P"], parts["Q"], parts["D"], parts["DP"], parts["DQ"], parts["InverseQ"], public)
     with _explained(path):
         return numbers.private_key()
 

@@ -27,10 +27,10 @@ from redis.exceptions import RedisError
 from server import demo, logs, metrics
 from server.account import ensure
 from server.config import Config, ConfigError
-from server.engine import forget_engines, write_engines
+from server.engine import forget_engines, own, write_engines
 from server.ops import Ops, Slot
 from server.signing_keys import passphrase
-from storage.embedded.home import Lock, lock, prepare
+from storage.embedded.home import prepare
 from storage.embedded.postgres import Postgres
 from storage.embedded.valkey import Valkey
 from storage.errors import StorageError
@@ -74,6 +74,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         self._draining = False
+        self._announced = False
         self._postgres_dsn = config.database_url
         self._redis_url = config.redis_url
         self._engines: list[tuple[str, Engine]] = []
@@ -122,7 +123,7 @@ class Supervisor:
     async def _start_engines(self, stack: contextlib.AsyncExitStack) -> None:
         if self._postgres_dsn and self._redis_url:
             return
-        held: Lock = lock(self._config.data)
+        held = own(self._config.data)
         stack.callback(held.release)
         home = prepare(self._config.data)
         if not self._postgres_dsn:
@@ -204,7 +205,7 @@ class Supervisor:
         if time.monotonic() - started < QUICK_DEATH_SECONDS:
             await asyncio.sleep(PAUSE_SECONDS)
         await self._start_worker(slot, listening)
-        if self._demo is not None:
+        if self._demo is not None and self._announced:
             self._demo.write(worker_pids=self._pids())
 
     async def _end_workers(self) -> None:
@@ -246,6 +247,7 @@ class Supervisor:
 
     def _announce(self, listening: socket.socket, ops_socket: socket.socket) -> None:
         url, ops_url = _url(listening), _url(ops_socket)
+        self._announced = True
         log.info("supervisor.serving", url=url, ops_url=ops_url, workers=len(self._slots))
         if self._demo is not None:
             self._demo.write(

@@ -70,6 +70,9 @@ def key_lock_forbids(token: Token, license_id: int) -> bool:
 def log_scope(token: Token, product_id: int, license_id: int) -> tuple[int, int]:
     """Return the product and the license (0: any) that a read of the log is held to.
 
-    What the caller left open, the locks fill in (protocol: auth, GetWebAPILog without Key).
+    What the caller left open, the locks fill in (protocol: auth, GetWebAPILog without Key). Raises `Refusal`: DENIED
+    for a license that the key lock forbids.
     """
+    if license_id and key_lock_forbids(token, license_id):
+        raise Refusal(Code.DENIED)
     return product_id or token.product_lock, license_id or max(token.key_lock, 0)

@@ -152,7 +152,7 @@ def token_parts(text: str) -> tuple[int, str] | None:
 # ---- from named values to a request
 
 
-def compile(cls: type[A]) -> Callable[[Mapping[str, object], Caller], A]:  # noqa: A001  # read as parse.compile
+def compile(cls: type[A]) -> Callable[[Mapping[str, object], Caller], A]:
     """Return the parser of a request class: it takes values by folded name, as `form` and `flat_json` return them."""
     hints = get_type_hints(cls, include_extras=True)
     parameters = [each for each in fields(cls) if each.metadata.get("parameter", True)]
@@ -337,9 +337,7 @@ def _bounded(bounds: Mapping[str, object]) -> Span:
     """Return the span between bounds, made inclusive and brought to times that can be stored: no row lies beyond."""
     shifts = {"gt": 1, "gte": 0, "lt": -1, "lte": 0}
     inclusive = {
-        name: max(EARLIEST, min(number + shifts[name], LATEST))
-        for name, number in bounds.items()
-        if isinstance(number, int)
+        name: max(EARLIEST, min(number + shifts[name], LATEST)) for name, number in bounds.items() if isinstance(number, int)
     }
     since = [number for name, number in inclusive.items() if name.startswith("g")]
     until = [number for name, number in inclusive.items() if name.startswith("l")]
@@ -390,7 +388,7 @@ def _longest(length: int, value: object) -> object:
 
 
 def _key(value: object) -> object:
-    """A key of nothing but spaces is no key."""
+    """Read a license key. One of nothing but spaces is none."""
     return (normalise(value) or NOT_GIVEN) if isinstance(value, str) else value
 
 

@@ -15,8 +15,8 @@ from storage.embedded.process import POLL, Child, Command, leftovers_gone, spawn
 # Nothing here must survive, so nothing is written: no snapshots, no append-only file. And no arguments of commands are
 # logged: a crash report has those of the last client, the command logs (slow, large) those of many.
 SETTINGS = """
+set-proc-title no
 port 0
-unixsocket "{socket}"
 unixsocketperm 777
 requirepass {password}
 save ""
@@ -87,13 +87,15 @@ class Valkey:
     def _server(self) -> Command:
         """`-` reads the settings from stdin, so that the password is in no file of theirs and in no command line.
 
+        The socket is there to know it by after a crash, so it must not be overwritten by a title (set-proc-title).
         SIGKILL if we die: there is nothing to save, and nothing to wait for at the next start.
         """
-        return Command((str(self._home.programs.valkey), "-"), self._folder, "valkey.log", signal.SIGKILL)
+        argv = (str(self._home.programs.valkey), "-", "--unixsocket", str(self._socket))
+        return Command(argv, self._folder, "valkey.log", signal.SIGKILL)
 
     def _settings(self) -> bytes:
         """Fill in the settings. The socket is open to all who get into its folder, the guard, as PostgreSQL's is."""
-        return SETTINGS.format(socket=self._socket, password=self._home.secret("valkey")).encode()
+        return SETTINGS.format(password=self._home.secret("valkey")).encode()
 
     async def _answers(self) -> None:
         child = self._started()

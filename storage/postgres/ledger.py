@@ -361,6 +361,7 @@ class Ledger:
     def _lane_down(self) -> None:
         """Without any connection, refuse all that is not under way: it has not been sent, and will not be."""
         metrics.postgres_up.set(sum(lane.up for lane in self._lanes))
+        self._work.set()  # its writer may be waiting for work: it shall connect again
         if self.up:
             return
         waiting = [*self._queue, *(call for part in self._alone for call in part)]

@@ -19,16 +19,17 @@ class Reads:
         self.suspended: Callable[[], bool] = lambda: False
 
     async def open(self) -> None:
-        """Open the pool with one connection. Raises `Unavailable`."""
+        """Open the pool, and see that it can connect. Raises `Unavailable`."""
         with translated():
             self._pool = await asyncpg.create_pool(
                 self._dsn,
-                min_size=1,
+                min_size=0,  # no floor that asyncpg would try to keep up, with a log line each time, while the server is away
                 max_size=CONNECTIONS,
                 timeout=CONNECT_SECONDS,
                 server_settings=SETTINGS,
                 reset=_keep,
             )
+        await self._run("select 1", ())
 
     async def close(self) -> None:
         """Cut the connections: nothing here is under way when a worker ends."""

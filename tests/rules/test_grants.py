@@ -105,12 +105,17 @@ def test_a_key_lock_forbids_every_other_key(*, lock: int, forbidden: bool) -> No
         (PRODUCT_LOCK | KEY_LOCK, (0, 0), (3001, 1005)),
         (NO_KEY_IN_PARTICULAR, (3001, 1005), (3001, 1005)),
         (NO_KEY_IN_PARTICULAR, (0, 0), (0, 0)),
+        (KEY_LOCK, (3001, 1005), (3001, 1005)),
     ],
 )
 def test_locks_fill_in_what_a_reader_of_the_log_left_open(
     locks: dict[str, int], asked: tuple[int, int], held_to: tuple[int, int]
 ) -> None:
     assert log_scope(a_token(**locks), *asked) == held_to
+
+
+def test_a_reader_locked_to_one_key_may_not_read_the_log_of_another() -> None:
+    assert refused(lambda: log_scope(a_token(key_lock=1005), 3001, 1006)) is Code.DENIED
 
 
 def test_a_caller_that_is_printed_does_not_show_its_full_addresses() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64decode, b64encode
+from collections.abc import Iterator
 
 import orjson
 import pytest
@@ -24,7 +25,7 @@ MODEL_1, MODEL_3 = View(1), View(3)
 
 
 @pytest.fixture(scope="module")
-def signer():  # type: ignore[no-untyped-def]  # noqa: ANN201
+def signer() -> Iterator[Signer]:
     made = Signer(KEY)
     yield made
     made.close()

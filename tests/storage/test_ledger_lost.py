@@ -1,0 +1,165 @@
+"""The ledger when connections go away under it: batches are settled by their number, never repeated, never half done."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from proxy import Mode, Proxy, proxy
+from servers import until
+from world import World, admit, look, make
+
+from server import metrics
+from storage.errors import Broken, Busy, StorageError, Unavailable
+from storage.postgres import ledger as ledgers
+from storage.records import LogQuery
+
+
+@pytest.fixture
+def one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One lane, whose statements are known to be prepared, and callers that wait half a second."""
+    monkeypatch.setattr(ledgers, "LANES", 1)
+    monkeypatch.setattr(ledgers, "CALLER_SECONDS", 0.5)
+
+
+@pytest.fixture
+async def through(dsn: str) -> AsyncIterator[tuple[World, Proxy]]:
+    """A worker whose way to PostgreSQL leads through the proxy; the test itself looks past it."""
+    parts = urlsplit(dsn)
+    folder = parse_qs(parts.query)["host"][0]
+    async with proxy(f"{folder}/.s.PGSQL.5432") as carrier:
+        by_proxy = f"postgresql://{parts.username}:{parts.password}@127.0.0.1:{carrier.port}{parts.path}?sslmode=disable"
+        world = await make(dsn, ledger_dsn=by_proxy)
+        yield world, carrier
+        carrier.become(Mode.PASS)
+        await until(lambda: world.ledger.up)
+        await world.close()
+
+
+def outcomes(name: str) -> float:
+    return metrics.batches.labels(name)._value.get()
+
+
+async def test_a_batch_whose_answer_was_cut_off_happens_once(through: tuple[World, Proxy]) -> None:
+    world, carrier = through
+    key = await world.license(machines=100)
+    await world.decide(key, look)
+    carrier.become(Mode.CUT)
+    calls = [asyncio.ensure_future(world.activate(key, f"m{number}")) for number in range(20)]
+    await until(lambda: carrier.cuts > 0)
+    carrier.become(Mode.PASS)
+    assert await asyncio.gather(*calls) == ["new"] * 20
+    assert await world.states(key) == [2011] * 20
+    assert await world.machines(key) == 20
+
+
+async def test_a_batch_whose_callers_were_refused_never_happens_later(
+    one_lane: None, through: tuple[World, Proxy]
+) -> None:
+    world, carrier = through
+    key = await world.license()
+    await world.activate(key, "first")
+    abandoned = outcomes("abandoned")
+    carrier.become(Mode.STALL)
+    with pytest.raises(Busy):
+        await world.activate(key, "a")
+    carrier.cut_all()  # the batch never reached PostgreSQL
+    carrier.become(Mode.PASS)
+    await until(lambda: outcomes("abandoned") == abandoned + 1)
+    assert await world.states(key) == [2011]
+    assert await world.activate(key, "b") == "new"
+    assert await world.machines(key) == 2
+
+
+async def test_a_batch_that_was_committed_before_its_callers_were_refused_stays_and_is_known(
+    one_lane: None, through: tuple[World, Proxy]
+) -> None:
+    world, carrier = through
+    key = await world.license()
+    await world.activate(key, "first")
+    settled = outcomes("settled")
+    carrier.become(Mode.BLACK_HOLE)
+    with pytest.raises(Busy):
+        await world.activate(key, "a")
+    assert await world.states(key) == [2011, 2011]
+    carrier.cut_all()
+    carrier.become(Mode.PASS)
+    await until(lambda: outcomes("settled") == settled + 1)
+    assert await world.activate(key, "a") == "known"
+
+
+async def test_an_entry_that_kills_its_backend_twice_fails_alone(through: tuple[World, Proxy]) -> None:
+    world, _ = through
+    await world.connection.execute(
+        """
+        create function die() returns trigger language plpgsql as $$
+        begin if new.friendly_name = 'poison' then perform pg_terminate_backend(pg_backend_pid()); end if; return new; end $$;
+        create trigger die before insert on machines for each row execute function die();
+        """
+    )
+    keys = [await world.license() for _ in range(4)]
+    await asyncio.gather(*(world.decide(key, look) for key in keys))
+    rules = [partial(admit, code="m", name="poison" if number == 2 else "") for number in range(4)]
+    asked = zip(keys, rules, strict=True)
+    answers = await asyncio.gather(*(world.decide(key, rule) for key, rule in asked), return_exceptions=True)
+    assert isinstance(answers[2], (Broken, Busy, Unavailable))
+    assert [answer for number, answer in enumerate(answers) if number != 2] == ["new"] * 3
+    assert [await world.machines(key) for key in keys] == [1, 1, 0, 1]
+
+
+async def test_without_a_connection_calls_are_refused_at_once_and_served_again_by_itself(
+    through: tuple[World, Proxy],
+) -> None:
+    world, carrier = through
+    key = await world.license()
+    await world.activate(key, "a")
+    carrier.become(Mode.REFUSE)
+    await until(lambda: not world.ledger.up)
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    answers = await asyncio.gather(*(world.activate(key, f"m{number}") for number in range(200)), return_exceptions=True)
+    assert {type(answer) for answer in answers} == {Unavailable}
+    assert clock() - started < 1  # at once: nobody waits for a connection
+    with pytest.raises(Unavailable):
+        await world.log.read(world.token, _all(world))
+    carrier.become(Mode.PASS)
+    await until(lambda: world.ledger.up)
+    assert await world.activate(key, "b") == "new"
+    assert await world.machines(key) == 2
+
+
+async def test_killed_connections_are_not_seen_by_callers(through: tuple[World, Proxy]) -> None:
+    """Whatever was under way is settled by its number, or had not been sent."""
+    world, _ = through
+    keys = [await world.license(machines=1000) for _ in range(10)]
+    answers: list[object] = []
+
+    async def client(key: str) -> None:
+        for number in range(60):
+            try:
+                answers.append(await world.activate(key, f"m{number}"))
+            except StorageError as error:
+                answers.append(error)
+
+    clients = [asyncio.ensure_future(client(key)) for key in keys]
+    for _ in range(5):
+        before = len(answers)
+        await until(lambda before=before: len(answers) > before + 20 or all(each.done() for each in clients))
+        await world.connection.fetch(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'keyturn'"
+            " and datname = current_database()"
+        )
+    await asyncio.gather(*clients)
+    granted = answers.count("new")
+    logged = await world.connection.fetchval("select count(*) from log where state = 2011")
+    refused = sum(isinstance(answer, StorageError) for answer in answers)
+    assert granted <= logged <= granted + refused
+    assert sum([await world.machines(key) for key in keys]) == logged
+    assert refused < len(answers) / 2
+    double = "select count(*) from (select from log group by license_id, machine_code having count(*) > 1) d"
+    assert await world.connection.fetchval(double) == 0
+
+
+def _all(world: World) -> LogQuery:
+    return LogQuery(account_id=world.account)
