@@ -100,13 +100,13 @@ def options(ctx: typer.Context, data: Folder = None) -> None:
 def main() -> None:
     """Run the console script."""
     logs.configure("warning")
-    if any(not argument.isprintable() and _is_no_text(argument) for argument in sys.argv):
+    if any(_is_no_text(argument) for argument in sys.argv):
         sys.exit("keyturn: The arguments are not all UTF-8. Set the terminal to UTF-8.")
     app(prog_name="keyturn")
 
 
 def _is_no_text(argument: str) -> bool:
-    """Whether the argument has bytes that Python could not read: no database would take them."""
+    """Whether the argument has bytes that are no UTF-8: Python keeps them as half characters, and no database takes them."""
     return any("\ud800" <= char <= "\udfff" for char in argument)
 
 
@@ -476,7 +476,7 @@ def _data_text(objects: Sequence[DataObject]) -> str:
     return ", ".join(f"{each.name}={each.string_value}:{each.int_value}" for each in objects)
 
 
-def _yes(value: bool) -> str:  # noqa: FBT001 (a fact to be spelled)
+def _yes(value: object) -> str:
     return "yes" if value else ""
 
 
@@ -700,3 +700,58 @@ async def _licenses(dsn: str) -> AsyncIterator[Licenses]:
 def _license_state(license_: License, now: int) -> str:
     status = term.status(license_, now=now)
     return "valid" if status.is_valid else status.reason.name.lower()
+
+
+def _license_json(license_: License, now: int, *, addresses: bool) -> dict[str, object]:
+    return {
+        "product_id": license_.product.id,
+        "key": license_.key,
+        "global_id": license_.id,
+        "id": license_.number,
+        "state": _license_state(license_, now),
+        "created": license_.created,
+        "expires": license_.expires,
+        "period": license_.period,
+        "features": [number for number in range(1, FEATURES + 1) if license_.features >> (number - 1) & 1],
+        "notes": license_.notes,
+        "block": license_.block,
+        "trial_activation": license_.trial_activation,
+        "max_machines": license_.max_machines,
+        "allowed_machines": license_.allowed_machines.splitlines(),
+        "customer_id": None if license_.customer is None else license_.customer.id,
+        "data_objects": _data_json(license_.data_objects),
+        "machines": [_machine_json(machine, addresses=addresses) for machine in license_.machines.values()],
+    }
+
+
+def _machine_json(machine: Machine, *, addresses: bool) -> dict[str, str | int]:
+    """Return a machine with its address masked, or with all that is kept of it."""
+    known: dict[str, str | int] = {"code": machine.code, "friendly_name": machine.friendly_name, "time": machine.time}
+    if addresses:
+        return {**known, "ip": machine.ip, "proxy_ip": machine.proxy_ip}
+    return {**known, "ip": privacy.mask(machine.ip)}
+
+
+def _license_facts(license_: License, state: str) -> list[tuple[str, str]]:
+    features = [
+        f"F{number} {feature.name}"
+        for number, feature in enumerate(license_.product.features, 1)
+        if license_.features >> (number - 1) & 1
+    ]
+    limit = str(license_.max_machines) if license_.max_machines else "none: machines are not counted"
+    return [
+        ("Key", license_.key),
+        ("Product", f"{license_.product.id} {license_.product.name}"),
+        ("State", state),
+        ("Blocked", "yes" if license_.block else "no"),
+        ("Expires", f"{when(license_.expires)} (period {license_.period} days)"),
+        ("Created", when(license_.created)),
+        ("Features", ", ".join(features)),
+        ("Machines", f"{len(license_.machines)} of at most {limit}" if license_.max_machines else limit),
+        ("Always admitted", ", ".join(license_.allowed_machines.splitlines())),
+        ("Trial", "its period starts with a new machine" if license_.trial_activation else ""),
+        ("Customer", "" if license_.customer is None else str(license_.customer.id)),
+        ("Notes", license_.notes),
+        ("Data objects", _data_text(license_.data_objects)),
+        ("Ids", f"{license_.number} in the product, {license_.id} globally"),
+    ]

@@ -3,20 +3,20 @@
 import datetime
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import asyncpg
 import pytest
-from servers import Live, start, stop
+from servers import Live, open_folder, start, stop
 
 from storage.embedded.home import lock, prepare
 from storage.embedded.postgres import Postgres
 from storage.postgres.migrate import migrate
 
 @pytest.fixture(scope="session")
-async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Postgres]:
+async def postgres() -> AsyncIterator[Postgres]:
     """An embedded PostgreSQL whose database `keyturn` has the schema and nothing else: the template of all others."""
-    data = tmp_path_factory.mktemp("engines")
-    with lock(data):
+    with open_folder() as data, lock(data):
         engine = Postgres(prepare(data))
         await engine.start()
         try:
@@ -39,9 +39,17 @@ async def dsn(postgres: Postgres) -> AsyncIterator[str]:
         await admin.close()
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder for the DATA of a server that a test starts itself."""
+    with open_folder() as path:
+        yield path
+
+
 @pytest.fixture(scope="session")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def live() -> Iterator[Live]:
     """A server of two workers that tests share; whoever breaks things starts one of their own."""
-    server = start(tmp_path_factory.mktemp("live") / "data")
-    yield server
-    assert stop(server) == 0
+    with open_folder() as path:
+        server = start(path / "data")
+        yield server
+        assert stop(server) == 0

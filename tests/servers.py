@@ -4,14 +4,16 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,17 @@ import asyncpg
 import pytest
 
 READY_SECONDS = 60.0  # a deadline of liveness, not a timing
+
+
+@contextlib.contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that other users can pass, unlike pytest's: root's engines run as nobody, and would go elsewhere."""
+    folder = Path(tempfile.mkdtemp(prefix="keyturn-test-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 @dataclass(frozen=True, slots=True)

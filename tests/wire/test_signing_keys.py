@@ -184,3 +184,17 @@ def test_an_export_is_pkcs8() -> None:
     key = load_pem_private_key(signing_keys.export(KEY, b"secret"), b"secret")
     assert isinstance(key, rsa.RSAPrivateKey)
     assert key.private_numbers() == KEY.private_numbers()
+
+
+def test_a_passphrase_is_the_text_of_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "passphrase"
+    file.write_bytes(b" open sesame \r\n")
+    assert signing_keys.passphrase(file) == b" open sesame "
+    assert signing_keys.passphrase(None) is None
+
+
+def test_a_passphrase_file_that_is_empty_or_missing_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    for name, reason in (("empty", "is empty"), ("missing", "cannot be read")):
+        with pytest.raises(KeyFileError, match=reason):
+            signing_keys.passphrase(tmp_path / name)
