@@ -37,9 +37,7 @@ def key_file(keys: Path, name: str = NAME) -> Path:
     return keys / f"{name}.pem"
 
 
-async def ensure(
-    admin: Admin, keys: Path, passphrase: bytes | None, now: int, take_over: Path | None = None
-) -> Account:
+async def ensure(admin: Admin, keys: Path, passphrase: bytes | None, now: int, take_over: Path | None = None) -> Account:
     """Return the account *default*, made now if there is none, once its key file is found to be the right one.
 
     A new account gets the key in `take_over`, or the one that lies in `keys` already (a start was interrupted), or a

@@ -1,44 +1,61 @@
-"""The command line, `keyturn`: what can be done by hand. How it is printed stands in `terminal`, what is done below it.
+"""The command line, `keyturn`: what is asked for by hand, and how it is told. How it is done stands below.
 
 A command works beside a running server, and on embedded engines without one (see `engine`). What a script may want is
 alone on stdout; everything said to a person is on stderr, but for tables.
 """
 
 import asyncio
-import contextlib
 import datetime
+import json as jsonlib
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import typer
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from typer.core import TyperGroup
 
 from server import config as configuration
-from server import logs, signing_keys, terminal
+from server import logs, signing_keys
 from server.account import NAME, client_permissions, ensure, key_file, make_token, operator
-from server.config import RANGES, Config
+from server.config import RANGES, Config, ConfigError
 from server.engine import engine, running
 from server.methods import PERMISSIONS
 from server.rules import editing, keystring, privacy, term
 from server.rules.grants import Caller
-from server.terminal import Problem, remark, result, visible, when
+from server.signing_keys import KeyFileError
 from server.wire.parse import token_parts
 from server.wire.requests import INT32, INT64
 from server.wire.sign import public_pem, public_xml
-from storage.errors import Busy, NoCustomer, NoLicense, NoProduct, Unavailable
+from storage.embedded import home
+from storage.errors import Busy, NoCustomer, NoLicense, NoProduct, StorageError, Unavailable
 from storage.postgres.admin import Admin, IssuedToken, administration
 from storage.postgres.licenses import Licenses
 from storage.postgres.migrate import PROGRAM, migrate
 from storage.postgres.reads import Reads
-from storage.records import Account, DataObject, Feature, FeatureType, License, Machine, Product, new_stamp
+from storage.records import Account, DataObject, Feature, FeatureType, License, Machine, Product
+from storage.stamps import new_stamp
+
+FAILED = 1
+
+# No guessing: neither numbers nor ":words:" in what clients chose are decorated.
+OUT = Console(highlight=False, emoji=False)
+ERR = Console(highlight=False, emoji=False, stderr=True)
+
+# Control characters, those that change the direction of what follows, and what is no character at all.
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 FEATURES = 8
 MOST_KEYS = 1_000  # at once (protocol: CreateKey)
@@ -54,6 +71,98 @@ FEATURE_LOCK = {"Activate": "a field mask", "GetKey": "a field mask", "CreateTri
 T = TypeVar("T")
 
 
+# How a command speaks
+
+
+class Problem(Exception):
+    """What a command cannot do; the text says what happened, where, and what to do."""
+
+
+EXPECTED = (Problem, ConfigError, KeyFileError, StorageError, home.EngineFailed, home.Busy, OSError)
+
+
+class Commands(TyperGroup):
+    """Ends the commands: an expected error is one line on stderr and exit code 1, never a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except EXPECTED as error:
+            if isinstance(error, BrokenPipeError):  # `keyturn token list | head`: typer ends this quietly
+                raise
+            typer.echo(f"keyturn: {one_line(error)}", err=True)
+            raise typer.Exit(FAILED) from None
+
+
+def one_line(error: Exception) -> str:
+    """Return what an expected error says, as one line without control characters."""
+    text = str(error)
+    if isinstance(error, OSError):
+        text = ": ".join(filter(None, (str(error.filename or ""), error.strerror or type(error).__name__)))
+    elif isinstance(error, StorageError) and not text.endswith("."):  # no sentence, as those of SchemaError are
+        text = f"The database could not do it: {text or type(error).__name__}."
+    return visible(" | ".join(line.strip() for line in text.splitlines() if line.strip()))
+
+
+def visible(text: str) -> str:
+    """Return the text with control characters and their like written as escapes, so that none reaches a terminal."""
+    return "".join(_escaped(char) if unicodedata.category(char) in _HIDDEN else char for char in text)
+
+
+def shown(text: str) -> str:
+    """Return what clients or users chose, for a table or a remark: nothing in it is obeyed, neither codes nor markup."""
+    return escape(visible(text))
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def when(time: int | None) -> str:
+    """Return Unix seconds as a date and time in UTC, '' for None."""
+    return "" if time is None else f"{datetime.datetime.fromtimestamp(time, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table. Its cells are plain text, escaped here; what does not fit is folded, never cut."""
+    grid = Table(title=title, title_justify="left")
+    for column in columns:
+        grid.add_column(column, overflow="fold")
+    for row in rows:
+        grid.add_row(*(shown(cell) for cell in row))
+    OUT.print(grid)
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> None:
+    """Print what is known of one thing: names and plain texts, escaped here. Empty ones are left out."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, text in pairs:
+        if text:
+            grid.add_row(name, shown(text))
+    OUT.print(grid)
+
+
+def as_json(value: object) -> None:
+    """Print JSON in pure ASCII, so that no control character of any kind gets through."""
+    typer.echo(jsonlib.dumps(value, indent=2))
+
+
+def result(text: str) -> None:
+    """Print what a script wants to take: alone on stdout, unwrapped."""
+    typer.echo(text)
+
+
+def remark(text: str) -> None:
+    """Tell a person, on stderr, where it is in no script's way. What is from outside is `visible` first."""
+    typer.echo(text, err=True)
+
+
+# What commands there are
+
+
 def example(text: str) -> str:
     """Return the last lines of a command's help."""
     return f"Example: keyturn {text}"
@@ -66,7 +175,7 @@ def _sub_app(name: str, about: str) -> typer.Typer:
 
 
 app = typer.Typer(
-    cls=terminal.Commands,
+    cls=Commands,
     help="Keyturn, a self-hosted license-activation server.",
     epilog=example("serve --demo"),
     no_args_is_help=True,
@@ -80,6 +189,7 @@ key_app = _sub_app("key", "License keys.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ProductId = Annotated[int, typer.Argument(metavar="PRODUCT", help="The product's id.", min=1, max=INT32)]
+TokenId = Annotated[int, typer.Argument(metavar="TOKEN", help="The token's id.", min=1, max=INT64)]
 FeatureTexts = Annotated[
     list[str] | None,
     typer.Option("--feature", metavar="N=NAME:TYPE", help="Name feature N; TYPE is normal, time-limited or trial."),
@@ -133,8 +243,29 @@ class Desk:
 
 def _config(ctx: typer.Context, **given: object) -> Config:
     """Return the settings: the command's own options first, then those before the command, then the environment."""
-    overrides: Mapping[str, object] = ctx.obj
-    return configuration.load(**{**overrides, **{name: value for name, value in given.items() if value is not None}})
+    before: Mapping[str, object] = ctx.obj
+    given = {name: value for name, value in given.items() if value is not None}
+    config = configuration.load(None, **{**before, **given})
+    _check_address(config.database_url)
+    return config
+
+
+def _check_address(url: str) -> None:
+    """Refuse what the driver cannot read either: its own error would be a traceback with parts of the password."""
+    try:
+        parts = urlsplit(url)
+        parse_qs(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:
+        known = False
+    else:
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        ports = [host.rpartition(":")[2] for host in hosts if ":" in host and not host.endswith("]")]
+        known = parts.scheme in ("postgresql", "postgres") and all(port.isdigit() for port in ports)
+    if url and not known:
+        raise ConfigError(
+            "DATABASE_URL is no address such as postgresql://user:password@host:5432/name. In a password, characters such "
+            "as / ? # @ are written as %2F %3F %23 %40."
+        )
 
 
 def run(ctx: typer.Context, work: Callable[[Desk], Awaitable[T]]) -> T:
@@ -146,7 +277,7 @@ def run(ctx: typer.Context, work: Callable[[Desk], Awaitable[T]]) -> T:
 
 async def _at_desk(config: Config, work: Callable[[Desk], Awaitable[T]]) -> T:
     async with AsyncExitStack() as stack:
-        with terminal.ERR.status("Connecting to PostgreSQL …") as status:
+        with ERR.status("Connecting to PostgreSQL …") as status:
             dsn = await stack.enter_async_context(engine(config, status.update))
             admin = await stack.enter_async_context(administration(dsn))
             account = await admin.account(NAME)
@@ -176,7 +307,7 @@ def no_product(product_id: int) -> Problem:
 
 
 @app.command(epilog=example("serve --demo --port 8080"))
-def serve(  # noqa: D417 (options explain themselves)
+def serve(
     ctx: typer.Context,
     *,
     demo: Annotated[bool, typer.Option("--demo", help="Make demo data, and say how to try them.")] = False,
@@ -217,14 +348,14 @@ def migrate_command(
         result(f"Applied {name}.")
     if not applied:
         result(f"The schema is up to date (migration {PROGRAM}).")
-    remark(f"The key of account {visible(account.name)} is in {key_file(config.data / 'keys')}. Keep a copy in a safe place.")
+    remark(f"The key of account {visible(account.name)} is in {key_file(config.data / 'keys')}. Keep a copy of it.")
 
 
 async def _migrate(config: Config, private_key: Path | None) -> tuple[list[str], Account]:
     secret = signing_keys.passphrase(config.signing_passphrase_file)
     now = datetime.datetime.now(datetime.UTC)
     async with AsyncExitStack() as stack:
-        with terminal.ERR.status("Connecting to PostgreSQL …") as status:
+        with ERR.status("Connecting to PostgreSQL …") as status:
             dsn, _momentary = await stack.enter_async_context(running(config, status.update))
             status.update("Migrating the database …")
             applied = await migrate(dsn, now)
@@ -256,9 +387,9 @@ def account_show(ctx: typer.Context, *, json: Json = False) -> None:
 
     known = run(ctx, look)
     if json:
-        terminal.as_json(known)
+        as_json(known)
         return
-    terminal.facts([(name.capitalize(), str(known[name])) for name in ("name", "products", "tokens")])
+    facts([(name.capitalize(), str(known[name])) for name in ("name", "products", "tokens")])
     result(f"\n{known['public_key_xml']}\n\n{str(known['public_key_pem']).rstrip()}")
 
 
@@ -290,7 +421,10 @@ def _ask_for_private_key() -> None:
     """Have a person agree. Raises `Problem` where none is there."""
     if not sys.stdin.isatty():
         raise Problem("The private key is given out on request only: repeat this with --yes-show-the-private-key.")
-    typer.confirm("Give out the private key that signs your licenses?", abort=True, err=True)
+    # Not typer.confirm: even with err=True it writes a space to stdout, before the key.
+    typer.echo("Give out the private key that signs your licenses? [y/N] ", nl=False, err=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Problem("The private key was not given out.")
 
 
 def _write_new(path: Path, content: bytes) -> None:
@@ -340,16 +474,16 @@ def product_list(ctx: typer.Context, *, json: Json = False) -> None:
     """List the products with their features and data objects."""
     products = run(ctx, lambda desk: desk.admin.products(desk.account.id))
     if json:
-        terminal.as_json([_product_json(product) for product in products])
+        as_json([_product_json(product) for product in products])
         return
-    terminal.table(
+    table(
         "Products",
         ("Id", "Name", "Features", "All time-limited", "Block expired", "Data objects"),
         [_product_row(product) for product in products],
     )
 
 
-@product_app.command("set", epilog=example("product set 3001 --block-expired --data cryptolens_trialactivation=first_activation"))
+@product_app.command("set", epilog=example("product set 3001 --block-expired --data owner=Ann"))
 def product_set(
     ctx: typer.Context,
     product: ProductId,
@@ -401,9 +535,9 @@ def _features(known: Sequence[Feature], texts: Sequence[str]) -> tuple[Feature, 
 def _feature(text: str) -> tuple[int, Feature]:
     """Read one of them; without a type it is normal. Raises `BadParameter`."""
     number, _, rest = text.partition("=")
-    name, colon, kind = rest.rpartition(":") if ":" in rest else (rest, "", "normal")
+    name, _colon, kind = rest.rpartition(":") if ":" in rest else (rest, "", "normal")
     if number not in {str(each) for each in range(1, FEATURES + 1)} or not name:
-        raise typer.BadParameter(f"{visible(text)!r} is not N=NAME:TYPE with N from 1 to {FEATURES}.", param_hint="--feature")
+        raise typer.BadParameter(f"{visible(text)!r} is not N=NAME:TYPE, N from 1 to {FEATURES}.", param_hint="--feature")
     if kind not in TYPES:
         known = ", ".join(TYPES)
         raise typer.BadParameter(f"{visible(kind)!r} is no type of feature. Known: {known}.", param_hint="--feature")
@@ -492,7 +626,7 @@ def token_add(
     allow_all_client: Annotated[bool, typer.Option("--allow-all-client", help="All that client software calls.")] = False,
     allow_all: Annotated[bool, typer.Option("--allow-all", help="Every method: for a token of your own.")] = False,
     product_lock: Annotated[int, typer.Option(min=0, max=INT32, help="Only this product.")] = 0,
-    key_lock: Annotated[int, typer.Option(min=-1, max=INT64, help="Only the key of this global id; -1: keys must be named.")] = 0,
+    key_lock: Annotated[int, typer.Option(min=-1, max=INT64, help="Only this global id; -1: calls must name a key.")] = 0,
     feature_lock: Annotated[int, typer.Option(min=0, max=INT64, help="Fields to hide, or days of a trial key.")] = 0,
     expires: Annotated[
         datetime.datetime | None,
@@ -524,7 +658,7 @@ def token_add(
     remark(f"Added token {token_id}, {visible(name)}. Its text is shown this once only:")
     result(token)
     if feature_lock and len({FEATURE_LOCK[each] for each in permissions if each in FEATURE_LOCK}) > 1:
-        remark("Beware: its feature lock is a field mask to Activate and GetKey, but days to CreateTrialKey. Use two tokens.")
+        remark("Its feature lock is a field mask to Activate and GetKey but days to CreateTrialKey: use two tokens.")
 
 
 @token_app.command("list", epilog=example("token list --all"))
@@ -542,9 +676,9 @@ def token_list(
     tokens, now = run(ctx, look)
     chosen = [token for token in tokens if every or _state(token, now) == "good"]
     if json:
-        terminal.as_json([{**asdict(token), "state": _state(token, now)} for token in chosen])
+        as_json([{**asdict(token), "state": _state(token, now)} for token in chosen])
         return
-    terminal.table(
+    table(
         "Tokens",
         ("Id", "Name", "May call", "Locks", "Created", "Expires", "State"),
         [_token_row(token, now) for token in chosen],
@@ -552,7 +686,7 @@ def token_list(
 
 
 @token_app.command("revoke", epilog=example("token revoke 4"))
-def token_revoke(ctx: typer.Context, token: Annotated[int, typer.Argument(metavar="TOKEN", help="Its id.", min=1, max=INT64)]) -> None:
+def token_revoke(ctx: typer.Context, token: TokenId) -> None:
     """Revoke a token: every call with it that begins afterwards is refused. It cannot be undone."""
 
     async def revoke(desk: Desk) -> None:
@@ -577,7 +711,7 @@ def _permissions(names: Sequence[str], *, client: bool, everything: bool) -> tup
     chosen = {known[name.lower()] for name in names}
     chosen.update(client_permissions() if client else (), PERMISSIONS if everything else ())
     if not chosen:
-        raise typer.BadParameter("Say what it may do: --allow METHOD, --allow-all-client or --allow-all.", param_hint="--allow")
+        raise typer.BadParameter("Say what it may do; --allow-all: everything.", param_hint="--allow")
     return tuple(sorted(chosen))
 
 
@@ -618,10 +752,12 @@ def key_add(
     period: Annotated[int, typer.Option(min=0, max=term.LONGEST_PERIOD, help="Days from now until it ends.")] = 0,
     feature: Annotated[list[int] | None, typer.Option(min=1, max=FEATURES, help="A feature that it has.")] = None,
     max_machines: Annotated[int, typer.Option(min=0, max=INT32, help="0: machines are not counted.")] = 0,
-    allowed_machine: Annotated[list[str] | None, typer.Option(metavar="CODE", help="A machine that is always admitted.")] = None,
+    allowed_machine: Annotated[list[str] | None, typer.Option(metavar="CODE", help="Always admitted.")] = None,
     notes: Annotated[str, typer.Option(help="Clients may see them.")] = "",
     block: Annotated[bool, typer.Option("--block", help="It is blocked from the start.")] = False,
-    trial_activation: Annotated[bool, typer.Option("--trial-activation", help="Its period starts with a new machine.")] = False,
+    trial_activation: Annotated[
+        bool, typer.Option("--trial-activation", help="Its period starts anew with a machine.")
+    ] = False,
     customer: Annotated[int | None, typer.Option(min=1, max=INT64, help="The customer's id.")] = None,
     count: Annotated[int, typer.Option(min=1, max=MOST_KEYS, help="How many of them.")] = 1,
 ) -> None:
@@ -661,7 +797,7 @@ def key_show(
     product: ProductId,
     key: Annotated[str, typer.Argument(help="The license key.")],
     *,
-    addresses: Annotated[bool, typer.Option("--addresses", help="Show the machines' full addresses: personal data.")] = False,
+    addresses: Annotated[bool, typer.Option("--addresses", help="Show full addresses: personal data.")] = False,
     json: Json = False,
 ) -> None:
     """Show a license with its machines; their addresses are masked unless asked for."""
@@ -678,13 +814,12 @@ def key_show(
     license_, now = run(ctx, look)
     known = _license_json(license_, now, addresses=addresses)
     if json:
-        terminal.as_json(known)
+        as_json(known)
         return
-    terminal.facts(_license_facts(license_, str(known["state"])))
-    machines = [_machine_json(machine, addresses=addresses) for machine in license_.machines.values()]
-    rows = [(str(each["code"]), str(each["friendly_name"]), str(each["ip"]), when(each["time"])) for each in machines]
-    if rows:
-        terminal.table("Machines", ("Code", "Name", "Address", "Since"), rows)
+    facts(_license_facts(license_, str(known["state"])))
+    machines = [_machine_row(machine, addresses=addresses) for machine in license_.machines.values()]
+    if machines:
+        table("Machines", ("Code", "Name", "Address", "Since"), machines)
 
 
 @asynccontextmanager
@@ -730,6 +865,12 @@ def _machine_json(machine: Machine, *, addresses: bool) -> dict[str, str | int]:
     if addresses:
         return {**known, "ip": machine.ip, "proxy_ip": machine.proxy_ip}
     return {**known, "ip": privacy.mask(machine.ip)}
+
+
+def _machine_row(machine: Machine, *, addresses: bool) -> tuple[str, ...]:
+    ip = machine.ip if addresses else privacy.mask(machine.ip)
+    via = f" via {machine.proxy_ip}" if addresses and machine.proxy_ip else ""
+    return (machine.code, machine.friendly_name, ip + via, when(machine.time))
 
 
 def _license_facts(license_: License, state: str) -> list[tuple[str, str]]:

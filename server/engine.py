@@ -66,9 +66,7 @@ async def engine(config: Config, tell: Tell = silent) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def running(
-    config: Config, tell: Tell = silent, *, begin: bool = True
-) -> AsyncIterator[tuple[str, bool]]:
+async def running(config: Config, tell: Tell = silent, *, begin: bool = True) -> AsyncIterator[tuple[str, bool]]:
     """Give the address of a running PostgreSQL, whatever is in it, and whether it runs for the moment only.
 
     With `begin` false, no first embedded one is made where that looks like a mistake. Raises `EngineFailed`, `Busy`.

@@ -54,7 +54,7 @@ class Reseller(NamedTuple):
 
 
 class Linq(NamedTuple):
-    """A license for LinqSign: `text` is what to sign, `body` the object, which `signed` completes."""
+    """A license for LinqSign: `text` is what to sign (empty for an unsigned one), `body` the object for `signed`."""
 
     text: bytes
     body: dict[str, object]
@@ -163,7 +163,7 @@ def linq(
     body = _license_members(license, view, rows, reseller, _LINQ)
     body["signDate"] = _NO_ISO if sign_date is None else _iso(sign_date)
     body["signature"] = None
-    return Linq(_linq_text(body).encode("utf-16-le"), body)
+    return Linq(b"" if sign_date is None else _linq_text(body).encode("utf-16-le"), body)
 
 
 def signed(body: Mapping[str, object], seal: bytes) -> dict[str, object]:

@@ -22,6 +22,8 @@ from storage.stamps import new_stamp
 
 SQL = statements("admin")
 
+Object = tuple[str, int]  # as the object log names one: type and id
+
 # What the object log tells of a product's edit: field of Product -> the wire's name for it.
 _TOLD = {
     "name": "name",
@@ -78,7 +80,7 @@ class Admin:
         try:
             async with self._change():
                 account_id: int = await self._connection.fetchval(SQL["account_add"], name, public_key_der, now)
-                await self._log(account_id, now, "Account", account_id, "Create", {"name": name})
+                await self._log(account_id, now, ("Account", account_id), "Create", {"name": name})
         except Broken as error:
             if getattr(error.__cause__, "sqlstate", None) == UNIQUE_VIOLATION:
                 raise Conflict from error
@@ -115,7 +117,7 @@ class Admin:
                 SQL["product_add"], account_id, name, description, now, *_columns(features), all_time_limited,
                 block_expired, new_stamp(),
             )  # fmt: skip
-            await self._log(account_id, now, "Product", product_id, "Create", {"name": name})
+            await self._log(account_id, now, ("Product", product_id), "Create", {"name": name})
         return product_id
 
     async def edit_product(
@@ -130,7 +132,7 @@ class Admin:
         all_time_limited: bool | None = None,
         block_expired: bool | None = None,
     ) -> bool:
-        """Set what is not None; False if there is no such product. What is as it was already is neither written nor logged."""
+        """Set what is not None; False if there is no such product. Nothing is written if nothing changes."""
         given = {
             "name": name,
             "description": description,
@@ -148,7 +150,7 @@ class Admin:
                     SQL["product_edit"], product_id, after.name, after.description, *_columns(after.features),
                     after.all_time_limited, after.block_expired, new_stamp(),
                 )  # fmt: skip
-                await self._log(account_id, now, "Product", product_id, "Edit", _told(before, after))
+                await self._log(account_id, now, ("Product", product_id), "Edit", _told(before, after))
         return True
 
     async def put_product_data(
@@ -163,7 +165,7 @@ class Admin:
             values = (product_id, name, string_value, int_value)
             if await self._connection.fetchval(SQL["product_data_set"], *values) is None:
                 await self._connection.execute(SQL["product_data_add"], *values, account_id)
-            await self._log(account_id, now, "Product", product_id, "Edit", {"dataObject": name})
+            await self._log(account_id, now, ("Product", product_id), "Edit", {"dataObject": name})
 
     async def drop_product_data(self, account_id: int, product_id: int, *, name: str, now: int) -> bool:
         """Remove the product's data objects of that name; False if there are none. Raises `NoProduct`."""
@@ -171,7 +173,7 @@ class Admin:
             await self._changing(account_id, product_id)
             dropped = await self._connection.fetch(SQL["product_data_drop"], product_id, name)
             if dropped:
-                await self._log(account_id, now, "Product", product_id, "Edit", {"dataObjectRemoved": name})
+                await self._log(account_id, now, ("Product", product_id), "Edit", {"dataObjectRemoved": name})
         return bool(dropped)
 
     # Tokens
@@ -207,7 +209,7 @@ class Admin:
                 "name": name, "permissions": list(permissions), "productLock": product_lock, "keyLock": key_lock,
                 "featureLock": feature_lock, "expires": expires,
             }  # fmt: skip
-            await self._log(account_id, now, "Token", token_id, "Create", told)
+            await self._log(account_id, now, ("Token", token_id), "Create", told)
         return token_id
 
     async def revoke_token(self, account_id: int, token_id: int, now: int) -> bool:
@@ -215,7 +217,7 @@ class Admin:
         async with self._change():
             revoked = await self._connection.fetchval(SQL["token_revoke"], account_id, token_id, now, new_stamp())
             if revoked is not None:
-                await self._log(account_id, now, "Token", token_id, "Revoke", {})
+                await self._log(account_id, now, ("Token", token_id), "Revoke", {})
         return revoked is not None
 
     # The database
@@ -232,11 +234,9 @@ class Admin:
                 await self._connection.execute(SQL["writer_begins"])
                 yield
 
-    async def _log(
-        self, account_id: int, now: int, object_type: str, object_id: int, action: str, changes: Mapping[str, object]
-    ) -> None:
+    async def _log(self, account_id: int, now: int, what: Object, action: str, changes: Mapping[str, object]) -> None:
         text = json.dumps(changes, separators=(",", ":"))
-        await self._connection.execute(SQL["object_log_add"], account_id, now, object_type, object_id, action, text)
+        await self._connection.execute(SQL["object_log_add"], account_id, now, *what, action, text)
 
     async def _product(self, account_id: int, product_id: int) -> Product | None:
         row = await self._connection.fetchrow(LICENSE_LOAD, account_id, product_id, "", [])

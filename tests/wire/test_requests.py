@@ -347,6 +347,11 @@ def test_model_versions_are_clamped(text: str, version: int) -> None:
     assert ask(Activate, {**LICENSE, "modelversion": text})["model_version"] == version
 
 
+@pytest.mark.parametrize("text", [str(2**63), str(-(2**63) - 1), 2**63, "9" * 20])
+def test_a_number_beyond_an_int64_is_bad_input_even_where_any_would_be_clamped(text: object) -> None:
+    assert_bad(Activate, {**LICENSE, "modelversion": text})
+
+
 @pytest.mark.parametrize("text", ["  abcde-fghij-klmno-pqrst ", "Abcde-Fghij-Klmno-Pqrst\n"])
 def test_keys_are_read_as_people_type_them(text: str) -> None:
     assert ask(LicenseAsk, {**LICENSE, "key": text})["key"] == KEY

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 import pytest_asyncio
@@ -11,11 +11,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
-from server.wire.sign import Signer, public_der, public_pem
+from server.wire.sign import Signer, _Job, public_der, public_pem
 
 from .given import vector_key
 
 KEY = vector_key()
+ALIVE = 30  # seconds, after which something hangs
 
 
 @pytest_asyncio.fixture
@@ -51,14 +52,7 @@ async def test_both_hashes_may_be_asked_for_at_once(signer: Signer) -> None:
 
 async def test_the_loop_is_free_while_threads_sign(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The threads are held until the loop has done something else; were it not free, nobody would let them go."""
-    go = threading.Event()
-    sign = signer._sign
-
-    def held(jobs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        assert go.wait(30)
-        return sign(jobs)
-
-    monkeypatch.setattr(signer, "_sign", held)
+    go = held(signer, monkeypatch)
     waiting = asyncio.gather(*(signer.seal(b"%d" % number) for number in range(20)))
     for _ in range(5):
         await asyncio.sleep(0)
@@ -67,11 +61,19 @@ async def test_the_loop_is_free_while_threads_sign(signer: Signer, monkeypatch: 
     assert await waiting == [signature(b"%d" % number) for number in range(20)]
 
 
-async def test_a_caller_who_leaves_takes_nothing_from_the_others(signer: Signer) -> None:
+@pytest.mark.parametrize("turns", [1, 5], ids=["before it is signed", "while it is signed"])
+async def test_a_caller_who_leaves_takes_nothing_from_the_others(
+    signer: Signer, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    go = held(signer, monkeypatch)
     tasks = [asyncio.create_task(signer.seal(b"%d" % number)) for number in range(10)]
-    await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
     tasks[3].cancel()
-    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0)
+    go.set()
+    async with asyncio.timeout(ALIVE):
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(outcomes.pop(3), asyncio.CancelledError)
     assert outcomes == [signature(b"%d" % number) for number in range(10) if number != 3]
 
@@ -94,7 +96,8 @@ async def test_a_closed_signer_signs_no_more(count: int) -> None:
     await asyncio.sleep(0)
     signer.close()
     signer.close()
-    early = await asyncio.gather(*waiting, return_exceptions=True)
+    async with asyncio.timeout(ALIVE):
+        early = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(outcome) for outcome in early] == [RuntimeError] * count
     with pytest.raises(RuntimeError, match="closed"):
         await signer.seal(b"x")
@@ -131,14 +134,27 @@ def test_public_keys_are_read_back() -> None:
     assert load_pem_public_key(public_pem(public).encode()) == public
 
 
+def held(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Return what the signer's threads will wait for before they sign."""
+    go = threading.Event()
+    sign = signer._sign
+
+    def sign_later(jobs: Sequence[_Job]) -> list[bytes]:
+        assert go.wait(ALIVE)
+        return sign(jobs)
+
+    monkeypatch.setattr(signer, "_sign", sign_later)
+    return go
+
+
 def threads_of(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the list to which each chunk will add the thread that it was signed in."""
     threads: list[int] = []
     sign = signer._sign
 
-    def noted(jobs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def sign_and_tell(jobs: Sequence[_Job]) -> list[bytes]:
         threads.append(threading.get_ident())
         return sign(jobs)
 
-    monkeypatch.setattr(signer, "_sign", noted)
+    monkeypatch.setattr(signer, "_sign", sign_and_tell)
     return threads
