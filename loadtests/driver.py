@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 import uvloop
@@ -81,15 +82,18 @@ class Connection(asyncio.Protocol):
         self._sent = time.perf_counter()
 
 
+def _same(connection: Connection) -> Connection:
+    return connection
+
+
 async def _drive(host: str, port: int, requests: Sequence[bytes], clients: int, seconds: float) -> Outcome:
     outcome = Outcome()
     loop = asyncio.get_running_loop()
     started = time.perf_counter()
     until = started + seconds
-    made = [
-        (await loop.create_connection(lambda n=n: Connection(requests, n * 31, until, outcome), host, port))[1]
-        for n in range(clients)
-    ]
+    made = [Connection(requests, number * 31, until, outcome) for number in range(clients)]
+    for connection in made:
+        await loop.create_connection(partial(_same, connection), host, port)
     await asyncio.gather(*(connection.finished for connection in made))
     outcome.seconds = time.perf_counter() - started
     return outcome

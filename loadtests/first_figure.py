@@ -41,7 +41,7 @@ DEADLINE = 60.0
 def call(url: str, method: str, **params: object) -> dict[str, Any]:
     """Call a method; its answer."""
     with urllib.request.urlopen(f"{url}/api/{method}", urllib.parse.urlencode(params).encode(), timeout=30) as answer:
-        return json.load(answer)
+        return dict(json.load(answer))
 
 
 def start(data: Path) -> tuple["subprocess.Popen[bytes]", dict[str, Any]]:

@@ -16,7 +16,7 @@ Handler = Callable[[Services, Any, int], Awaitable[Reply]]  # the request class 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method: its path below /api/, its request, the permission and what its parameters name, its body's bound in bytes."""
+    """A method: its path below /api/, its request, the permission, what its parameters name, its body's bound in bytes."""
 
     path: str
     ask: type[requests.Ask]
@@ -28,6 +28,7 @@ class Method:
 
 
 # fmt: off
+# ruff: noqa: E501 (a table reads best with a row on a line)
 METHODS = (
     Method("key/Activate",         requests.Activate,         "Activate",         Names.LICENSE, 16 * KIB,  key.activate),
     Method("key/GetKey",           requests.GetKey,           "GetKey",           Names.LICENSE, 16 * KIB,  key.get_key),

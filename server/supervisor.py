@@ -44,6 +44,7 @@ READY_SECONDS = 60.0
 UPKEEP_SECONDS = 6 * 3600.0
 QUICK_DEATH_SECONDS = 2.0
 PAUSE_SECONDS = 1.0
+FAILED = 1
 
 log = structlog.get_logger()
 
@@ -75,6 +76,7 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._draining = False
         self._announced = False
+        self._failed = False
         self._postgres_dsn = config.database_url
         self._redis_url = config.redis_url
         self._engines: list[tuple[str, Engine]] = []
@@ -93,6 +95,7 @@ class Supervisor:
             listening = stack.enter_context(_bind(self._config.host, self._config.port))
             ops_socket = stack.enter_context(_bind(self._config.ops_host, self._ops_port(listening)))
             stack.push_async_callback(self._end_engines)
+            stack.push_async_callback(self._end_tasks)  # before that: they would start an engine again
             await self._start_engines(stack)
             await self._prepare_database()
             stack.push_async_callback(self._end_workers)
@@ -102,15 +105,14 @@ class Supervisor:
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             await web.SockSite(runner, ops_socket).start()
-            stack.push_async_callback(self._end_tasks)
             if await self._until_ready():
                 self._announce(listening, ops_socket)
                 self._spawn(self._upkeep())
                 await self._stop.wait()
-            self._draining = True
             log.info("supervisor.draining")
+            listening.close()  # nobody new: whoever is connected gets an answer
         log.info("supervisor.stopped")
-        return 0
+        return FAILED if self._failed else 0
 
     def _ops_port(self, listening: socket.socket) -> int:
         """PORT+1 unless set; any free one if the API took any free one."""
@@ -179,7 +181,8 @@ class Supervisor:
 
     async def _start_worker(self, slot: int, listening: socket.socket) -> None:
         path = self._slots[slot].path
-        Path(path).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # noqa: PTH108 (a moment, and not for pathlib in a coroutine)
         environment = {
             **os.environ,
             "DATA": str(self._config.data),
@@ -210,6 +213,7 @@ class Supervisor:
 
     async def _end_workers(self) -> None:
         """Let the workers answer what they have; end those that take too long."""
+        self._draining = True
         running = [process for process in self._workers.values() if process.returncode is None]
         for process in running:
             with contextlib.suppress(ProcessLookupError):
@@ -281,6 +285,7 @@ class Supervisor:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("supervisor.task_failed", exc_info=error)
+            self._failed = True
             self._stop.set()
 
     async def _end_tasks(self) -> None:
@@ -305,8 +310,9 @@ def _bind(host: str, port: int) -> socket.socket:
         bound.listen(BACKLOG)
     except OSError as error:
         bound.close()
-        raise ConfigError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another PORT or KEYTURN_HOST.") from error
-    bound.setblocking(False)
+        why = f"Cannot listen on {host}:{port}: {error.strerror}. Choose another PORT or KEYTURN_HOST."
+        raise ConfigError(why) from error
+    bound.setblocking(False)  # noqa: FBT003 (the standard library's signature)
     return bound
 
 

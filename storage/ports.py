@@ -64,7 +64,8 @@ class Log(Protocol):
     """Reads the Web API log."""
 
     async def read(self, token: Token, query: LogQuery) -> list[LoggedEntry]:
-        """Return the entries in order of id: every row that was answered before the call, and none twice or missed
-        by a reader that follows the last id. Raises `Stale`, `Unavailable`.
+        """Return the entries in order of id, every row among them that was answered before the call.
+
+        A reader that follows the last id misses none and sees none twice. Raises `Stale`, `Unavailable`.
         """
         ...

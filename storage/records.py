@@ -1,7 +1,7 @@
 """What is known: the records that rules decide on and storage keeps. Frozen, without behaviour but `after(change)`.
 
-Times are whole Unix seconds (UTC). A `stamp` is 63 random bits that name one state of one record and never another (stamps.py).
-Texts are never None: what is not set is the empty text.
+Times are whole Unix seconds (UTC). A `stamp` is 63 random bits that name one state of one record and never another
+(stamps.py). Texts are never None: what is not set is the empty text.
 """
 
 from collections.abc import Callable, Mapping

@@ -13,6 +13,7 @@ from storage.embedded.home import lock, prepare
 from storage.embedded.postgres import Postgres
 from storage.postgres.migrate import migrate
 
+
 @pytest.fixture(scope="session")
 async def postgres() -> AsyncIterator[Postgres]:
     """An embedded PostgreSQL whose database `keyturn` has the schema and nothing else: the template of all others."""

@@ -62,7 +62,10 @@ async def deactivate(svc: Services, ask: requests.Deactivate, now: int) -> repli
 
 
 async def create_trial_key(svc: Services, ask: requests.CreateTrialKey, now: int) -> replies.Key:
-    """Create the trial key of a machine code, or return the one that it has. The token's feature lock is the days (0: 15)."""
+    """Create the trial key of a machine code, or return the one it has.
+
+    The token's feature lock is its length in days (0: 15).
+    """
     code, caller = ask.machine_code, ask.caller
     if (problem := trial.problem_with(code)) is not None:
         refuse = partial(trial.refuse, code_value=code, refusal=problem, caller=caller, now=now)

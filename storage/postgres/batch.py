@@ -105,11 +105,11 @@ class Batch:
             self._edit_groups.append(ordinal)
 
     def fact_ordinals(self, call: Call) -> Iterable[int]:
-        """The ordinals of the facts about the call's token."""
+        """Return the ordinals of the facts about the call's token."""
         return (self._facts[fact] for fact in call.token.facts)
 
     def checked_values(self) -> tuple[object, ...]:
-        """What ledger_stale() is to be asked: licenses, stamps, facts, and which license rests on which fact."""
+        """Return what to ask ledger_stale(): licenses, stamps, facts, and which license rests on which fact."""
         groups = self.groups.values()
         return (
             [group.before.id for group in groups],
@@ -120,7 +120,7 @@ class Batch:
         )
 
     def written_values(self) -> tuple[object, ...]:
-        """What ledger_write() is to be told, after the lane and the number."""
+        """Return what to tell ledger_write() after the lane and the number."""
         changed, forgotten, machines = [], [], []
         for ordinal, group in enumerate(self.groups.values(), 1):
             if group.changed:

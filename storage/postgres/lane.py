@@ -171,7 +171,8 @@ class Lane:
             if pg.is_poison(error):
                 raise Poisoned(pg.describe(error)) from error
             if pg.is_missing_partition(error):
-                log.error("log.partition_missing", do="run `keyturn migrate`: no call is logged until the month has one")
+                do = "run `keyturn migrate`: no call is logged until the month has a partition"
+                log.error("log.partition_missing", do=do)  # noqa: TRY400 (a traceback would say nothing more)
             else:
                 log.warning("postgres.refused_batch", error=pg.describe(error))
             raise Unavailable(pg.describe(error)) from error

@@ -23,7 +23,7 @@ class Reads:
         with translated():
             self._pool = await asyncpg.create_pool(
                 self._dsn,
-                min_size=0,  # no floor that asyncpg would try to keep up, with a log line each time, while the server is away
+                min_size=0,  # no floor: asyncpg would log a line each time it cannot keep it up
                 max_size=CONNECTIONS,
                 timeout=CONNECT_SECONDS,
                 server_settings=SETTINGS,
@@ -58,4 +58,4 @@ class Reads:
 
 
 async def _keep(_connection: asyncpg.Connection) -> None:
-    """Instead of asyncpg's reset of a released connection, which costs more than the read: nothing here changes its state."""
+    """Stand in for asyncpg's reset of a released connection, which costs more than a read; nothing here needs one."""

@@ -243,12 +243,16 @@ class LogReader:
 
     async def drain(self) -> None:
         """See `recorder.Reader`."""
-        await until(self.page, 30)
+        try:
+            await until(self.page, 30)
+        finally:
+            self.close()
 
     async def follow(self, stop: asyncio.Event) -> None:
         """Read until told to stop."""
         while not stop.is_set():
             await self.page()
+        self.close()
 
     def close(self) -> None:
         self._caller.close()
@@ -258,16 +262,12 @@ class LogReader:
 async def reader(
     live: Live, record: Recorder, connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> AsyncIterator[LogReader]:
-    """Have somebody follow the log for the length of a `with`; afterwards it has not read to the end yet."""
+    """Have somebody follow the log for the length of a `with`; afterwards an audit has it read to the end."""
     following = LogReader(live, record, await connection.fetchval("select last_value from log_id"))
     stop = asyncio.Event()
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(following.follow(stop))
-            try:
-                yield following
-            finally:
-                stop.set()
-        # its connection stays open: the audit has it read to the end
-    finally:
-        following.close()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(following.follow(stop))
+        try:
+            yield following
+        finally:
+            stop.set()

@@ -6,6 +6,8 @@ import signal
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import orjson
 from servers import Live, start, stop
@@ -94,9 +96,6 @@ def workers_ready(live: Live, number: int) -> bool:
 
 def ready_workers(live: Live) -> int:
     """How many workers the ops port counts."""
-    from urllib.error import HTTPError
-    from urllib.request import urlopen
-
     try:
         with urlopen(f"{live.demo['ops_url']}/readyz", timeout=5) as answer:
             return int(orjson.loads(answer.read())["workers"])

@@ -180,7 +180,8 @@ class Recorder:
             rows = await _rows(connection, list(self.limits))
             machines = await _machines(connection, list(self.limits))
             followed = [] if reader is None else await _ids_since(connection, reader)
-        breaches = [*answered(self.calls), *owned(self.calls), *logged(self.calls, rows), *kept(self.calls, machines)]
+        limited = {key: codes for key, codes in machines.items() if self.limits[key]}
+        breaches = [*answered(self.calls), *owned(self.calls), *logged(self.calls, rows), *kept(self.calls, limited)]
         for key, limit in self.limits.items():
             told = [row for row in rows if row.key == key]
             breaches += capped(key, limit, told, machines[key])
@@ -236,20 +237,23 @@ def logged(calls: Iterable[Call], rows: Iterable[Row]) -> Iterator[Breach]:
 
 
 def kept(calls: Iterable[Call], machines: Mapping[str, set[str]]) -> Iterator[Breach]:
-    """What was granted is there unless it may have been given back; what was given back is gone unless it came again."""
+    """What was granted is there unless it may have been given back; what was given back is gone unless it came again.
+
+    `machines` are those of the licenses that have a limit: without one, nothing is registered.
+    """
     asked: dict[tuple[str, str], list[Call]] = defaultdict(list)
     for call in calls:
-        if call.method in (ACTIVATE, DEACTIVATE) and (call.granted or call.unknown):
+        if call.key in machines and call.method in (ACTIVATE, DEACTIVATE) and (call.granted or call.unknown):
             asked[call.key, call.code].append(call)
     for key, codes in machines.items():
         for code in codes:
             if not any(call.method == ACTIVATE for call in asked[key, code]):
                 yield Breach(Promise.KEPT, f"{code} is on {key}, and nobody was told that it may")
     for (key, code), history in asked.items():
-        there = code in machines.get(key, ())
+        there = code in machines[key]
         for call in history:
             undone = any(later.method != call.method and later.received > call.sent for later in history)
-            if call.granted and not undone and there != (call.method == ACTIVATE) and key in machines:
+            if call.granted and not undone and there != (call.method == ACTIVATE):
                 yield Breach(Promise.KEPT, f"{call}, yet the machine is {'still' if there else 'not'} there")
 
 

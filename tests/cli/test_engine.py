@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from servers import Live
 from shell import Shell
 
 from server import engine
 from server.config import Config
+from server.wire.parse import token_parts
 from storage.embedded.home import EngineFailed, prepare
 from storage.embedded.process import leftovers
 
@@ -62,6 +64,19 @@ def test_a_command_beside_a_server_uses_its_engine(shell: Shell) -> None:
         assert stat.S_IMODE(engine.engines_file(shell.data).stat().st_mode) == 0o600
         assert shell.run("product", "add", "Editor", DATABASE_URL="").exit_code == 0
     assert [each["name"] for each in shell.json("product", "list")] == ["Editor"]
+
+
+def test_what_is_done_beside_a_server_holds_for_its_next_call(live: Live) -> None:
+    added = keyturn(live.data, "token", "add", "app", "--allow", "GetKey")
+    assert added.returncode == 0, added.stderr
+    key = keyturn(live.data, "key", "add", str(live.demo["product_id"]), "--max-machines", "2").stdout.strip()
+    token = added.stdout.strip()
+    for _ in range(4):  # let both workers know it
+        assert live.call("key/GetKey", token=token, Key=key)["result"] == 0
+    token_id = str(token_parts(token)[0])  # type: ignore[index]  # it is one
+    assert keyturn(live.data, "token", "revoke", token_id).returncode == 0
+    for _ in range(4):
+        assert live.call("key/GetKey", token=token, Key=key)["message"] == "Unable to authenticate."
 
 
 async def test_a_command_waits_for_one_that_starts_or_ends(tmp_path: Path) -> None:

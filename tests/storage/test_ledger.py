@@ -71,7 +71,7 @@ async def test_what_another_worker_changed_is_seen_by_the_next_call(world: World
 async def test_a_call_that_is_not_logged_never_shows_a_license_as_it_no_longer_is(world: World) -> None:
     key = await world.license()
     assert await world.decide(key, look) == 0
-    reads, tokens, other = await worker(world.dsn)
+    reads, _, other = await worker(world.dsn)
     await other.decide(world.token, world.product, key, partial(admit, code="a"))
     assert await world.decide(key, look) == 1
     await other.close()
@@ -133,7 +133,8 @@ async def test_what_is_not_there_is_said_with_the_token_confirmed(world: World) 
 
 async def test_a_license_of_another_account_is_not_there(world: World) -> None:
     key = await world.license()
-    other = await world.connection.fetchval("insert into accounts (name, public_key, created) values ('b', '', 0) returning id")
+    add = "insert into accounts (name, public_key, created) values ('b', '', 0) returning id"
+    other = await world.connection.fetchval(add)
     foreign = await world.tokens.find(await new_token(world.connection, other))
     with pytest.raises(NoProduct):
         await world.activate(key, "m", token=foreign)

@@ -54,8 +54,9 @@ async def test_a_batch_whose_answer_was_cut_off_happens_once(through: tuple[Worl
     assert await world.machines(key) == 20
 
 
+@pytest.mark.usefixtures("one_lane")
 async def test_a_batch_whose_callers_were_refused_never_happens_later(
-    one_lane: None, through: tuple[World, Proxy]
+    through: tuple[World, Proxy]
 ) -> None:
     world, carrier = through
     key = await world.license()
@@ -72,8 +73,9 @@ async def test_a_batch_whose_callers_were_refused_never_happens_later(
     assert await world.machines(key) == 2
 
 
+@pytest.mark.usefixtures("one_lane")
 async def test_a_batch_that_was_committed_before_its_callers_were_refused_stays_and_is_known(
-    one_lane: None, through: tuple[World, Proxy]
+    through: tuple[World, Proxy]
 ) -> None:
     world, carrier = through
     key = await world.license()
@@ -94,7 +96,10 @@ async def test_an_entry_that_kills_its_backend_twice_fails_alone(through: tuple[
     await world.connection.execute(
         """
         create function die() returns trigger language plpgsql as $$
-        begin if new.friendly_name = 'poison' then perform pg_terminate_backend(pg_backend_pid()); end if; return new; end $$;
+        begin
+            if new.friendly_name = 'poison' then perform pg_terminate_backend(pg_backend_pid()); end if;
+            return new;
+        end $$;
         create trigger die before insert on machines for each row execute function die();
         """
     )

@@ -1,0 +1,67 @@
+"""How tests break a server's database on purpose: functions without one of their lines, rows that stall, raise or kill."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+Connection = asyncpg.Connection
+Change = tuple[str, str]
+
+# What ledger_write() and its like lose, each a promise with it. The first text must be there, so that none rots.
+NOTHING_IS_STALE: Change = (
+    "where not exists (select from licenses l where l.id = w.id and l.stamp = w.stamp)", "where false"
+)  # fmt: skip
+CHECK = """
+    select s.stale_licenses, s.stale_facts into stale_licenses, stale_facts
+    from ledger_stale(p_licenses, p_stamps, p_facts, p_pair_license, p_pair_fact) s;
+"""
+LOCK = """
+    if cardinality(p_changed) > 0 then
+        perform from licenses l where l.id in (select c.id from unnest(p_changed) c) order by l.id for no key update;
+    end if;
+"""
+CHECKED_BEFORE_THE_LOCK: tuple[Change, ...] = (
+    (CHECK.strip(), ""),
+    (LOCK.strip(), f"{CHECK} perform pg_sleep(0.05); {LOCK}"),
+)  # the pause makes sure of what else would only happen now and then
+NO_TOKEN_IS_STALE: Change = ("and t.stamp = f.stamp and t.revoked is null", "")
+LOGGED_TWICE: Change = (
+    "from unnest(p_entries, p_entry_license)", "from generate_series(1, 2), unnest(p_entries, p_entry_license)"
+)  # fmt: skip
+NOT_LOGGED: Change = ("where e.n <> all (v_stale)\n    order by e.ordinal", "where false order by e.ordinal")
+NO_MACHINE: Change = ("if cardinality(p_machines) > 0 then", "if false then")
+NOT_FORGOTTEN: Change = ("if cardinality(p_forgotten) > 0 then", "if false then")
+SENT_AGAIN_IS_DONE_AGAIN: Change = ("if v_lane.last = p_number and not v_lane.abandoned then", "if false then")
+ANY_NUMBER_WILL_DO: Change = ("elsif v_lane.last is distinct from p_number - 1 then", "elsif false then")
+NO_WRITERS_LOCK: Change = ("select pg_advisory_xact_lock_shared(5437140)", "select 1")
+
+
+@asynccontextmanager
+async def rewritten(connection: Connection, function: str, *changes: Change) -> AsyncIterator[None]:
+    """Have a function of the database say something else for the length of a `with`."""
+    original = await connection.fetchval("select pg_get_functiondef($1::text::regproc)", function)
+    text: str = original
+    for old, new in changes:
+        assert old in text, f"{function}() is not what it was: adapt the sabotage"
+        text = text.replace(old, new)
+    await connection.execute(text)
+    try:
+        yield
+    finally:
+        await connection.execute(original)
+
+
+@asynccontextmanager
+async def trigger(connection: Connection, table: str, condition: str, action: str) -> AsyncIterator[None]:
+    """Do something before certain rows of a table are inserted, for the length of a `with`."""
+    await connection.execute(
+        f"""
+        create function sabotage() returns trigger language plpgsql as $$ begin {action}; return new; end $$;
+        create trigger sabotage before insert on {table} for each row when ({condition}) execute function sabotage();
+        """
+    )
+    try:
+        yield
+    finally:
+        await connection.execute(f"drop trigger sabotage on {table}; drop function sabotage()")
