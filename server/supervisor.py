@@ -94,9 +94,12 @@ class Supervisor:
             stack.callback(shutil.rmtree, self._run, ignore_errors=True)
             listening = stack.enter_context(_bind(self._config.host, self._config.port))
             ops_socket = stack.enter_context(_bind(self._config.ops_host, self._ops_port(listening)))
+            if not (self._postgres_dsn and self._redis_url):
+                stack.enter_context(own(self._config.data))  # given up only when the engines have ended
+                stack.callback(forget_engines, self._config.data)
             stack.push_async_callback(self._end_engines)
             stack.push_async_callback(self._end_tasks)  # before that: they would start an engine again
-            await self._start_engines(stack)
+            await self._start_engines()
             await self._prepare_database()
             stack.push_async_callback(self._end_workers)
             for slot in range(len(self._slots)):
@@ -122,11 +125,10 @@ class Supervisor:
 
     # Engines
 
-    async def _start_engines(self, stack: contextlib.AsyncExitStack) -> None:
+    async def _start_engines(self) -> None:
+        """Start the engines that the user has not given, and say for other commands where they are."""
         if self._postgres_dsn and self._redis_url:
             return
-        held = own(self._config.data)
-        stack.callback(held.release)
         home = prepare(self._config.data)
         if not self._postgres_dsn:
             postgres = Postgres(home)
@@ -137,7 +139,6 @@ class Supervisor:
             await self._start_engine("valkey", valkey)
             self._redis_url = valkey.url
         write_engines(self._config.data, self._postgres_dsn, self._redis_url)
-        stack.callback(forget_engines, self._config.data)
 
     async def _start_engine(self, name: str, engine: Engine) -> None:
         started = time.monotonic()

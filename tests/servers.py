@@ -85,10 +85,11 @@ def start(data: Path, *, workers: int = 2, **environment: str) -> Live:
     before = written.stat().st_mtime_ns if written.exists() else 0
     values = {"PORT": "0", "DATA": str(data), "WORKERS": str(workers), **environment}
     log = data.parent / f"{data.name}.log"
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name("keyturn"), "serve", "--demo"],
-        env={**os.environ, **values}, stdout=subprocess.DEVNULL, stderr=log.open("ab"), start_new_session=True,
-    )  # fmt: skip
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("keyturn"), "serve", "--demo"],
+            env={**os.environ, **values}, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
+        )  # fmt: skip
     live = Live(process, data)
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:

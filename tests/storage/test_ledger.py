@@ -235,6 +235,21 @@ async def test_a_database_that_lost_the_lane_gets_a_new_one(world: World) -> Non
     assert await world.states(key) == [2011]
 
 
+async def test_the_ledger_reads_no_whole_table_though_it_was_planned_on_empty_ones(world: World) -> None:
+    tables = "select sum(seq_scan) from pg_stat_user_tables where relname in ('licenses', 'machines', 'tokens', 'products')"
+    await world.activate(await world.license(), "first")
+    keys = [await world.license() for _ in range(300)]
+    await asyncio.gather(*(world.decide(key, look) for key in keys))
+    await world.connection.execute("select pg_stat_force_next_flush()")
+    before = await world.connection.fetchval(tables)
+    for code in "ab":
+        await asyncio.gather(*(world.activate(key, code) for key in keys))
+    for lane in world.ledger._lanes:
+        assert lane._connection is not None
+        await lane._connection.execute("select pg_stat_force_next_flush()")
+    assert await world.connection.fetchval(tables) == before
+
+
 async def test_batches_hold_their_licenses_in_one_order_so_that_none_deadlocks(world: World) -> None:
     keys = [await world.license(machines=1000) for _ in range(20)]
     reads, _, other = await worker(world.dsn)
