@@ -239,14 +239,14 @@ class Ledger:
                 return None
             else:
                 metrics.batches.labels("abandoned" if answer is None else "settled").inc()
-                if answer is None:
-                    self._split(batch)
+                if answer is None:  # one of its entries may be killing its backend
+                    self._split(batch, Unavailable("the connection was lost twice"))
                 return answer
 
     def _refuse(self, lane: Lane, batch: Batch, error: StorageError) -> None:
         """Deal with a batch of which nothing was written."""
         if isinstance(error, Poisoned):
-            self._split(batch)
+            self._split(batch, Broken("PostgreSQL refuses this entry"))
         elif isinstance(error, LaneGone):
             log.error("ledger.lane_gone", do="the database was replaced or restored; this writer begins anew")
             lane.forget()
@@ -256,11 +256,11 @@ class Ledger:
             _fail(batch.calls, error)
             self._let_go(batch)
 
-    def _split(self, batch: Batch) -> None:
-        """Decide both halves of a batch again, apart: the one entry at fault ends up alone, and fails alone."""
+    def _split(self, batch: Batch, error: StorageError) -> None:
+        """Decide both halves of a batch again, apart: the one entry at fault ends up alone, and fails alone by `error`."""
         calls = [call for call in batch.calls if not call.future.done()]
         if len(calls) <= 1:
-            _fail(calls, Broken("PostgreSQL refuses this entry"))
+            _fail(calls, error)
             calls = []
         metrics.batches.labels("split").inc()
         middle = len(calls) // 2

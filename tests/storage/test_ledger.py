@@ -10,7 +10,11 @@ import world as worlds
 from servers import until
 from world import World, admit, forget, logged, look, make, new_token, worker
 
+from server import metrics
 from storage.errors import Broken, Busy, NoLicense, NoProduct, Stale, Unavailable
+from storage.postgres import ledger as ledgers
+from storage.postgres.batch import Batch
+from storage.postgres.lane import Lane
 from storage.records import License, Verdict
 from storage.stamps import new_stamp
 
@@ -38,6 +42,20 @@ async def test_calls_of_one_batch_are_decided_in_order_each_on_what_the_one_befo
     assert answers == ["new", "full", "gone", "new"]
     assert await world.states(key) == [2011, 2023, 6010, 2011]
     assert await world.machines(key) == 1
+
+
+async def test_what_is_kept_of_a_machine_goes_with_it(world: World) -> None:
+    key = await world.license()
+    for code in "ab":
+        await world.activate(key, code)
+        await world.connection.execute(
+            "insert into data_objects (account_id, referencer_type, referencer_id, machine_code, name, string_value, int_value)"
+            " select account_id, 3, id, $2, 'n', '', 0 from licenses where key = $1",
+            key, code,
+        )  # fmt: skip
+    await world.decide(key, partial(forget, code="a"))
+    assert await world.machines(key) == 1
+    assert await world.connection.fetchval("select array_agg(machine_code) from data_objects") == ["b"]
 
 
 async def test_forty_machines_on_a_license_of_five_over_two_workers_are_five(world: World) -> None:
@@ -140,30 +158,33 @@ async def test_a_license_of_another_account_is_not_there(world: World) -> None:
         await world.activate(key, "m", token=foreign)
 
 
-async def test_a_license_that_keeps_going_stale_gets_decided_under_its_lock(world: World) -> None:
+async def test_a_license_that_keeps_going_stale_gets_decided_under_its_lock(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else changes the license whenever this worker has decided on it; not while it holds the row's lock."""
     key = await world.license()
-    await world.decide(key, look)
-    rounds = 0
+    carry, changes = world.ledger._carry, 0
 
-    def rule(license_: License) -> Verdict[int]:
-        """Have somebody else change the license whenever this worker has just looked at it; not while it has the lock."""
-        nonlocal rounds
-        rounds += 1
-        if rounds <= 2:
-            changed.append(asyncio.ensure_future(world.change(key, f"period = {rounds}")))
-        return Verdict(license_.period, entry=logged(license_, 2010))
+    async def after_a_change(lane: Lane, batch: Batch) -> None:
+        nonlocal changes
+        changes += 1
+        await world.change(key, f"period = {changes}")
+        await carry(lane, batch)
 
-    changed: list[asyncio.Future[None]] = []
-    original = world.ledger._carry
-
-    async def after_the_others(lane: object, batch: object) -> None:
-        await asyncio.gather(*changed)
-        await original(lane, batch)  # type: ignore[arg-type]
-
-    world.ledger._carry = after_the_others  # type: ignore[assignment,method-assign]
-    assert await world.decide(key, rule) == 2
-    assert rounds == 3
+    monkeypatch.setattr(world.ledger, "_carry", after_a_change)
+    logged_look = partial(lambda license_: Verdict(license_.period, entry=logged(license_, 2010)))
+    assert await world.decide(key, logged_look) == ledgers.CONTENDED_ROUNDS
     assert await world.states(key) == [2010]
+
+
+async def test_a_stampede_within_one_worker_makes_nothing_stale(world: World) -> None:
+    """While a batch that changes a license is under way, later calls on it wait for the outcome."""
+    key = await world.license(machines=1000)
+    await world.decide(key, look)
+    stale = metrics.stale_verdicts._value.get()
+    answers = await asyncio.gather(*(world.activate(key, f"m{number}") for number in range(500)))
+    assert answers == ["new"] * 500
+    assert metrics.stale_verdicts._value.get() == stale
 
 
 async def test_a_full_queue_refuses_at_once(dsn: str) -> None:

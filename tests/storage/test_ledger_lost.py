@@ -11,15 +11,20 @@ from servers import until
 from world import World, admit, look, make
 
 from server import metrics
-from storage.errors import Broken, Busy, Unavailable
+from storage.errors import Busy, Unavailable
 from storage.postgres import ledger as ledgers
 from storage.records import LogQuery
 
 
 @pytest.fixture
 def one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One lane, whose statements are known to be prepared, and callers that wait half a second."""
+    """One lane, so that a test knows its statements to be prepared: what passes the proxy next is a batch."""
     monkeypatch.setattr(ledgers, "LANES", 1)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers that wait half a second."""
     monkeypatch.setattr(ledgers, "CALLER_SECONDS", 0.5)
 
 
@@ -41,20 +46,37 @@ def outcomes(name: str) -> float:
     return metrics.batches.labels(name)._value.get()
 
 
+@pytest.mark.usefixtures("one_lane")
 async def test_a_batch_whose_answer_was_cut_off_happens_once(through: tuple[World, Proxy]) -> None:
+    """Both kinds: one that changes licenses, and one that only logs, whose stamps would let it happen twice."""
     world, carrier = through
     key = await world.license(machines=100)
-    await world.decide(key, look)
-    carrier.become(Mode.CUT)
-    calls = [asyncio.ensure_future(world.activate(key, f"m{number}")) for number in range(20)]
-    await until(lambda: carrier.cuts > 0)
+    await world.activate(key, "known")
+    for asked, answer in ((lambda number: f"m{number}", "new"), (lambda _: "known", "known")):
+        cuts, unknown = carrier.cuts, outcomes("unknown")
+        carrier.become(Mode.CUT)
+        calls = [asyncio.ensure_future(world.activate(key, asked(number))) for number in range(20)]
+        await until(lambda cuts=cuts: carrier.cuts > cuts)
+        carrier.become(Mode.PASS)
+        assert await asyncio.gather(*calls) == [answer] * 20
+        assert outcomes("unknown") > unknown
+    assert await world.states(key) == [2011] * 21 + [2010] * 20
+    assert await world.machines(key) == 21
+
+
+async def test_a_new_connection_may_lead_to_another_time_so_memory_is_dropped(through: tuple[World, Proxy]) -> None:
+    world, carrier = through
+    await world.activate(await world.license(), "m")
+    assert len(world.ledger._known) == 1
+    assert len(world.tokens._known) == 1
+    carrier.become(Mode.REFUSE)
+    await until(lambda: not world.ledger.up)
     carrier.become(Mode.PASS)
-    assert await asyncio.gather(*calls) == ["new"] * 20
-    assert await world.states(key) == [2011] * 20
-    assert await world.machines(key) == 20
+    await until(lambda: world.ledger.up)
+    assert len(world.ledger._known) == len(world.tokens._known) == 0
 
 
-@pytest.mark.usefixtures("one_lane")
+@pytest.mark.usefixtures("one_lane", "impatient")
 async def test_a_batch_whose_callers_were_refused_never_happens_later(
     through: tuple[World, Proxy]
 ) -> None:
@@ -73,7 +95,7 @@ async def test_a_batch_whose_callers_were_refused_never_happens_later(
     assert await world.machines(key) == 2
 
 
-@pytest.mark.usefixtures("one_lane")
+@pytest.mark.usefixtures("one_lane", "impatient")
 async def test_a_batch_that_was_committed_before_its_callers_were_refused_stays_and_is_known(
     through: tuple[World, Proxy]
 ) -> None:
@@ -108,7 +130,7 @@ async def test_an_entry_that_kills_its_backend_twice_fails_alone(through: tuple[
     rules = [partial(admit, code="m", name="poison" if number == 2 else "") for number in range(4)]
     asked = zip(keys, rules, strict=True)
     answers = await asyncio.gather(*(world.decide(key, rule) for key, rule in asked), return_exceptions=True)
-    assert isinstance(answers[2], (Broken, Busy, Unavailable))
+    assert isinstance(answers[2], Unavailable)
     assert [answer for number, answer in enumerate(answers) if number != 2] == ["new"] * 3
     assert [await world.machines(key) for key in keys] == [1, 1, 0, 1]
 
