@@ -2,9 +2,11 @@
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -100,6 +102,59 @@ def _level(name: str, text: str) -> str:
     return text.lower()
 
 
+# A host of a PostgreSQL address, with its port or without, or the folder of a socket.
+_POSTGRES_HOST = re.compile(r"/.*|(\[[^\]]+\]|[^:@\[]*)(:[0-9]+)?")
+
+
+def _is_postgres(parts: SplitResult) -> bool:
+    """Whether asyncpg can read it. There, unlike in urllib, the first @ ends the password."""
+    query = {name: values[-1] for name, values in parse_qs(parts.query, strict_parsing=bool(parts.query)).items()}
+    hosts = parts.netloc.partition("@")[2] if "@" in parts.netloc else parts.netloc
+    return (
+        parts.scheme in ("postgresql", "postgres")
+        and all(_POSTGRES_HOST.fullmatch(host) for host in (*hosts.split(","), *query.get("host", "").split(",")))
+        and _are_numbers(query.get("port", "0").split(","))
+    )
+
+
+def _is_redis(parts: SplitResult) -> bool:
+    """Whether redis-py can read it, and all of it: database 0 is not taken for one that is no number."""
+    database = parse_qs(parts.query).get("db", ["0"])
+    if parts.scheme == "unix":
+        return bool(parts.path) and not parts.netloc.rpartition("@")[2] and _are_numbers(database)
+    _ = parts.port  # raises ValueError
+    return (
+        parts.scheme in ("redis", "rediss")
+        and not parts.fragment
+        and _are_numbers([parts.path.removeprefix("/") or "0", *database])
+    )
+
+
+def _are_numbers(texts: list[str]) -> bool:
+    return all(text.isascii() and text.isdigit() for text in texts)
+
+
+ADDRESSES: Mapping[str, tuple[Callable[[SplitResult], bool], str]] = {
+    "DATABASE_URL": (_is_postgres, "postgresql://user:password@host:5432/name"),
+    "REDIS_URL": (_is_redis, "redis://user:password@host:6379/0"),
+}
+
+
+def _address(name: str, text: str) -> str:
+    """Refuse what the driver cannot read either: its own error would be a traceback with parts of the password."""
+    is_one, sample = ADDRESSES[name]
+    try:
+        known = is_one(urlsplit(text))
+    except ValueError:  # it is not the cause of what is raised: it may quote the password
+        known = False
+    if not known:
+        raise ConfigError(
+            f"{name} is no address such as {sample}. In a password, characters such as / ? # @ are written as %2F %3F %23 "
+            "%40."
+        )
+    return text
+
+
 PARSERS: Mapping[str, Callable[[str, str], object]] = {
     "data": lambda _name, text: Path(text),
     "signing_passphrase_file": lambda _name, text: Path(text),
@@ -107,6 +162,8 @@ PARSERS: Mapping[str, Callable[[str, str], object]] = {
     "ops_names": _words,
     "log_addresses": _flag,
     "log_level": _level,
+    "database_url": _address,
+    "redis_url": _address,
     **dict.fromkeys(RANGES, _number),
 }
 

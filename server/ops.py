@@ -2,33 +2,43 @@
 
 import asyncio
 import json
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import aiohttp
 from aiohttp import web
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
-from prometheus_client import CollectorRegistry
 
 from server import metrics
 
 ASK_SECONDS = 2.0
-Sample = tuple[str, tuple[tuple[str, str], ...]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class Sample(NamedTuple):
+    """What one number counts: its family with type and documentation, and its own name and labels."""
+
+    family: str
+    type: str
+    documentation: str
+    name: str
+    labels: tuple[tuple[str, str], ...]
+
+
 class Slot:
-    """One worker's place: its unix socket, and what its earlier lives had counted."""
+    """One worker's place: its unix socket, what its worker had counted when last asked, and what earlier lives had."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._session: aiohttp.ClientSession | None = None
-        self._seen: dict[Sample, float] = {}
-        self._before: dict[Sample, float] = defaultdict(float)
+        self._life = 0
+        self._now: Mapping[Sample, float] = {}
+        self._before: Counter[Sample] = Counter()
 
     async def get(self, path: str) -> tuple[int, str]:
         """Ask the worker; status 0 if it does not answer."""
@@ -41,50 +51,52 @@ class Slot:
         except (aiohttp.ClientError, TimeoutError, OSError):
             return 0, ""
 
+    async def count(self) -> Mapping[Sample, float]:
+        """Return what all lives of the worker have counted. One that does not answer has what it had: sums never go back."""
+        life = self._life
+        status, text = await self.get("/metrics")
+        if status == web.HTTPOk.status_code and life == self._life:
+            self._now = dict(_samples(text))
+        return {sample: self._now.get(sample, 0.0) + self._before[sample] for sample in {**self._before, **self._now}}
+
+    def ended(self) -> None:
+        """Keep what the worker that ended had counted; what goes up and down (gauges) ends with it."""
+        self._before.update({sample: value for sample, value in self._now.items() if sample.type != "gauge"})
+        self._now = {}
+        self._life += 1
+
     async def close(self) -> None:
         """Close the connection to the worker."""
         if self._session is not None:
             await self._session.close()
 
-    def ended(self) -> None:
-        """Keep what the worker that ended had counted, so that the sums never go back."""
-        for sample, value in self._seen.items():
-            self._before[sample] += value
-        self._seen = {}
 
-    def samples(self, families: Iterable[Metric]) -> Iterable[tuple[str, Sample, float]]:
-        """Return (family, sample, value) with earlier lives added; what counts down (gauges) has no earlier lives."""
-        self._seen = {}
-        for family in families:
-            for sample in family.samples:
-                name: Sample = (sample.name, tuple(sorted(sample.labels.items())))
-                if family.type != "gauge":
-                    self._seen[name] = sample.value
-                yield family.name, name, sample.value + self._before.get(name, 0.0)
+def _samples(text: str) -> Iterable[tuple[Sample, float]]:
+    """Return what a worker's metrics say; the times at which it began to count are its own affair."""
+    for family in text_string_to_metric_families(text):
+        for each in family.samples:
+            if not each.name.endswith("_created"):
+                labels = tuple(sorted(each.labels.items()))
+                yield Sample(family.name, family.type, family.documentation, each.name, labels), each.value
 
 
 class Merged(Collector):
     """The sum of the workers' metrics, by slot and never by process id."""
 
-    def __init__(self, slots: Sequence[Slot], texts: Sequence[str]) -> None:
-        self._slots = slots
-        self._texts = texts
+    def __init__(self, counted: Iterable[Mapping[Sample, float]]) -> None:
+        self._counted = counted
 
     def collect(self) -> Iterable[Metric]:
         """Return every family once, each sample summed over the slots."""
+        sums: dict[Sample, float] = defaultdict(float)
+        for counted in self._counted:
+            for sample, value in counted.items():
+                sums[sample] += value
         families: dict[str, Metric] = {}
-        sums: dict[str, dict[Sample, float]] = defaultdict(lambda: defaultdict(float))
-        for slot, text in zip(self._slots, self._texts, strict=True):
-            parsed = list(text_string_to_metric_families(text))
-            families.update({family.name: family for family in parsed})
-            for name, sample, value in slot.samples(parsed):
-                sums[name][sample] += value
-        for name, family in families.items():
-            merged = Metric(name, family.documentation, family.type)
-            for (sample_name, labels), value in sums[name].items():
-                if not sample_name.endswith("_created"):
-                    merged.add_sample(sample_name, dict(labels), value)
-            yield merged
+        for sample, value in sums.items():
+            family = families.setdefault(sample.family, Metric(sample.family, sample.documentation, sample.type))
+            family.add_sample(sample.name, dict(sample.labels), value)
+        return families.values()
 
 
 class Ops:
@@ -125,12 +137,12 @@ class Ops:
 
     async def metrics(self, _request: web.Request) -> web.Response:
         """Everything that is counted, of the supervisor and of all workers together."""
-        answers = await asyncio.gather(*(slot.get("/metrics") for slot in self._slots))
+        counted = await asyncio.gather(*(slot.count() for slot in self._slots))
         await self.readiness()
+        own = dict(_samples(generate_latest(metrics.SUPERVISOR).decode()))
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(Merged(self._slots, [text for _, text in answers]))
-        body = generate_latest(metrics.SUPERVISOR) + generate_latest(registry)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        registry.register(Merged([own, *counted]))
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @web.middleware
     async def _known_host(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -16,12 +16,10 @@ import uvloop
 from aiohttp import web
 from prometheus_client import generate_latest
 
-from server import app, config, logs, metrics
+from server import app, config, http, logs, metrics, signing_keys
 from storage.errors import StorageError
 
-KEEP_ALIVE_SECONDS = 75
 DRAIN_SECONDS = 10
-HEADER_BYTES = 8190
 PR_SET_PDEATHSIG = 1
 FAILED = 1
 
@@ -44,7 +42,7 @@ class Readiness:
         return web.Response(status=503 if self.draining or not self._worker.ledger.up else 200)
 
     async def metrics(self, _request: web.Request) -> web.Response:
-        """The metrics of this worker, as text."""
+        """Return the metrics of this worker, as text."""
         return web.Response(body=generate_latest(metrics.WORKER))
 
     def application(self) -> web.Application:
@@ -65,10 +63,7 @@ async def serve(listening: socket.socket, ops_path: str, slot: int) -> int:
         ops = web.AppRunner(readiness.application(), access_log=None)
         await ops.setup()
         await web.UnixSite(ops, ops_path).start()
-        runner = web.AppRunner(
-            api(worker), access_log=None, keepalive_timeout=KEEP_ALIVE_SECONDS, handler_cancellation=False,
-            shutdown_timeout=DRAIN_SECONDS, max_line_size=HEADER_BYTES, max_field_size=HEADER_BYTES,
-        )  # fmt: skip
+        runner = web.ServerRunner(http.Server(worker.endpoint), shutdown_timeout=DRAIN_SECONDS)
         await runner.setup()
         await web.SockSite(runner, listening, backlog=1024).start()
         log.info("worker.serving", slot=slot)
@@ -82,13 +77,6 @@ async def serve(listening: socket.socket, ops_path: str, slot: int) -> int:
         await ops.cleanup()
     log.info("worker.stopped", slot=slot)
     return 0
-
-
-def api(worker: app.Worker) -> web.Application:
-    """Return the application of the API port: one catch-all route, because a redirect to a clean path loses a POST."""
-    application = web.Application(client_max_size=0)
-    application.router.add_route("*", "/{tail:.*}", worker.endpoint.__call__)
-    return application
 
 
 def end_with_parent() -> None:
@@ -111,7 +99,7 @@ def main() -> None:
     listening = socket.socket(fileno=arguments.socket)
     try:
         code = uvloop.run(serve(listening, arguments.ops, arguments.slot))
-    except (StorageError, config.ConfigError) as error:
+    except (StorageError, config.ConfigError, signing_keys.KeyFileError) as error:
         log.error("worker.cannot_start", slot=arguments.slot, why=str(error))  # noqa: TRY400 (expected, no traceback)
         code = FAILED
     sys.exit(code)

@@ -6,14 +6,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from shell import Shell
 
-from server import cli
+from server.cli import terminal
 from server.signing_keys import export
 
 
 @pytest.fixture(autouse=True)
 def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables and messages in one line each."""
-    monkeypatch.setattr(cli.OUT, "width", 400)
+    monkeypatch.setattr(terminal.OUT, "width", 400)
     monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.setenv("TERMINAL_WIDTH", "400")
     for name in ("DATABASE_URL", "REDIS_URL", "DATA"):

@@ -9,6 +9,7 @@ from shell import Shell
 from typer.main import get_command
 
 from server import cli
+from server.cli import terminal
 from storage.embedded.home import EngineFailed
 from storage.errors import Broken
 from storage.postgres.migrate import SchemaError
@@ -50,11 +51,11 @@ def test_help_ends_with_an_example_of_this_very_command(nowhere: Shell, path: tu
     ],
 )
 def test_control_characters_are_made_visible(text: str, expected: str) -> None:
-    assert cli.visible(text) == expected
+    assert terminal.visible(text) == expected
 
 
 def test_what_is_shown_is_neither_code_nor_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    cli.table("T", ("Column",), [(NASTY,), ("[/red] :smile: [link=http://x]y[/link]\\",)])
+    terminal.table("T", ("Column",), [(NASTY,), ("[/red] :smile: [link=http://x]y[/link]\\",)])
     out = capsys.readouterr().out
     assert r"[red]\x1b[31m" in out
     assert "[/red] :smile: [link=http://x]y[/link]\\" in out
@@ -74,10 +75,10 @@ def test_names_that_people_chose_are_escaped_everywhere(shell: Shell) -> None:
 
 
 def test_an_expected_error_is_one_line_that_hides_nothing_of_use() -> None:
-    assert cli.one_line(EngineFailed("It ended.\n  FATAL: \x1b disk\n")) == r"It ended. | FATAL: \x1b disk"
-    assert cli.one_line(SchemaError("Run `keyturn migrate`.")) == "Run `keyturn migrate`."
-    assert cli.one_line(Broken("DataError 22000")) == "The database could not do it: DataError 22000."
-    assert cli.one_line(PermissionError(13, "Permission denied", "/x/lock")) == "/x/lock: Permission denied"
+    assert terminal.one_line(EngineFailed("It ended.\n  FATAL: \x1b disk\n")) == r"It ended. | FATAL: \x1b disk"
+    assert terminal.one_line(SchemaError("Run `keyturn migrate`.")) == "Run `keyturn migrate`."
+    assert terminal.one_line(Broken("DataError 22000")) == "The database could not do it: DataError 22000."
+    assert terminal.one_line(PermissionError(13, "Permission denied", "/x/lock")) == "/x/lock: Permission denied"
 
 
 def test_an_unknown_setting_is_refused_by_name(nowhere: Shell) -> None:
@@ -102,6 +103,11 @@ def test_an_address_that_is_none_is_told_without_its_password_too(nowhere: Shell
 @pytest.mark.parametrize("hosts", ["127.0.0.1:1,127.0.0.1:2", "[::1]:1", "u:p%2Fq@127.0.0.1:1"])
 def test_any_address_that_the_driver_reads_is_one(nowhere: Shell, hosts: str) -> None:
     assert "cannot be used" in nowhere.refused("product", "list", DATABASE_URL=f"postgresql://{hosts}/d?sslmode=disable")
+
+
+def test_help_waits_for_no_driver() -> None:
+    looks = "import sys; from server import cli; print({'asyncpg', 'cryptography', 'prometheus_client'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", looks], capture_output=True, check=True).stdout == b"set()\n"
 
 
 def test_an_argument_that_is_no_text_is_refused() -> None:
