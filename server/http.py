@@ -6,7 +6,6 @@ transport, what the server itself refuses).
 
 import asyncio
 import ipaddress
-import traceback
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from aiohttp import HttpVersion11, web
 from server import metrics
 from server.config import Network
 from server.dispatch import Dispatcher, Peer, Route
+from server.logs import told
 from server.rules.codes import Code, Refusal
 from server.wire import encode, parse
 from storage.errors import Busy, Unavailable
@@ -207,9 +207,7 @@ def _refusal_for(error: Exception) -> Refused:
     for kind, refused in REFUSALS.items():
         if isinstance(error, kind):
             return refused
-    # Where it happened, not what it said: an exception's text may quote what a client sent.
-    frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-    log.error("call.failed", error=type(error).__name__, frames=frames[-8:])
+    log.error("call.failed", **told(error))
     return BUG
 
 

@@ -191,7 +191,7 @@ class Supervisor:
             "REDIS_URL": self._redis_url,
         }
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "server.worker", f"--slot={slot}", f"--socket={listening.fileno()}", f"--ops={path}",
+            sys.executable, "-m", "server.worker", f"--slot={slot}", f"--parent={os.getpid()}", f"--socket={listening.fileno()}", f"--ops={path}",
             pass_fds=(listening.fileno(),), env=environment, process_group=0,
         )  # fmt: skip
         self._workers[slot] = process
@@ -285,7 +285,7 @@ class Supervisor:
     def _task_ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("supervisor.task_failed", exc_info=error)
+            log.error("supervisor.task_failed", **logs.told(error))
             self._failed = True
             self._stop.set()
 

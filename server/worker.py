@@ -1,6 +1,6 @@
 """The process of one worker: an event loop that serves the inherited socket until SIGTERM, then answers what has come.
 
-Started by the supervisor as `python -m server.worker --slot N --socket FD --ops PATH`; settings come by the environment.
+Started by the supervisor as `python -m server.worker --slot N --socket FD --ops PATH --parent PID`; settings come by the environment.
 """
 
 import argparse
@@ -69,8 +69,8 @@ async def serve(listening: socket.socket, ops_path: str, slot: int) -> int:
         log.info("worker.serving", slot=slot)
         worker.ledger.failed.add_done_callback(lambda _failed: stop.set())
         await stop.wait()
-        if worker.ledger.failed.done():
-            log.error("worker.ledger_failed", slot=slot, exc_info=worker.ledger.failed.exception())
+        if worker.ledger.failed.done() and (error := worker.ledger.failed.exception()) is not None:
+            log.error("worker.ledger_failed", slot=slot, **logs.told(error))
             os._exit(FAILED)  # its callers cannot be answered, so there is nothing to wait for
         readiness.draining = True
         await runner.cleanup()  # closes the socket, answers what is in flight
@@ -79,11 +79,10 @@ async def serve(listening: socket.socket, ops_path: str, slot: int) -> int:
     return 0
 
 
-def end_with_parent() -> None:
+def end_with(parent: int) -> None:
     """Have the kernel end this process when the supervisor dies; if it is dead already, end now."""
-    parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent or parent == 1:
+    if os.getppid() != parent:
         sys.exit(FAILED)
 
 
@@ -93,8 +92,9 @@ def main() -> None:
     parser.add_argument("--slot", type=int, required=True)
     parser.add_argument("--socket", type=int, required=True)
     parser.add_argument("--ops", required=True)
+    parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
-    end_with_parent()
+    end_with(arguments.parent)
     logs.configure(config.load().log_level)
     listening = socket.socket(fileno=arguments.socket)
     try:
