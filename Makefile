@@ -8,7 +8,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 TESTED := $(VENV)/.installed-test
 
-.PHONY: run test soak bench clean
+.PHONY: run test soak bench lock clean
 
 run: $(INSTALLED)
 	PORT=$(PORT) DATA=$(DATA) WORKERS=$(WORKERS) $(VENV)/bin/keyturn serve --demo
@@ -36,3 +36,12 @@ $(TESTED): requirements-test.lock $(INSTALLED)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+lock: $(TESTED)
+	$(VENV)/bin/pip install --quiet uv
+	for extra in "" "--extra test"; do \
+	    echo "# Locked by \`make lock\`: exact versions with hashes, for every platform and Python from 3.11 on." > locked; \
+	    $(VENV)/bin/uv pip compile pyproject.toml --extra build $$extra --universal --python-version 3.11 \
+	        --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet >> locked && \
+	    mv locked requirements$${extra:+-test}.lock; \
+	done

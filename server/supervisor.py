@@ -191,8 +191,8 @@ class Supervisor:
             "REDIS_URL": self._redis_url,
         }
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "server.worker", f"--slot={slot}", f"--parent={os.getpid()}", f"--socket={listening.fileno()}", f"--ops={path}",
-            pass_fds=(listening.fileno(),), env=environment, process_group=0,
+            sys.executable, "-m", "server.worker", f"--slot={slot}", f"--socket={listening.fileno()}", f"--ops={path}",
+            f"--parent={os.getpid()}", pass_fds=(listening.fileno(),), env=environment, process_group=0,
         )  # fmt: skip
         self._workers[slot] = process
         self._spawn(self._watch_worker(slot, process, listening))

@@ -1,6 +1,7 @@
 """The process of one worker: an event loop that serves the inherited socket until SIGTERM, then answers what has come.
 
-Started by the supervisor as `python -m server.worker --slot N --socket FD --ops PATH --parent PID`; settings come by the environment.
+Started by the supervisor as `python -m server.worker --slot N --socket FD --ops PATH --parent PID`; the settings come
+by the environment.
 """
 
 import argparse
