@@ -65,13 +65,14 @@ class Dispatcher:
             reply = encode.refusal(refusal.code)
             code = refusal.code.name
         metrics.calls.labels(route.method.path, code).inc()
-        metrics.stage_seconds.labels("whole").observe(time.perf_counter() - started)
+        metrics.whole_seconds.observe(time.perf_counter() - started)
         return reply
 
     async def _settled(self, route: Route, params: Mapping[str, object], peer: Peer) -> bytes:
         """Run the call until it rests on a token as it is: what memory has of it may be old."""
         for _ in range(ROUNDS):
-            token = await self._token(params)
+            with metrics.facts_seconds.time():
+                token = await self._token(params)
             try:
                 return await self._once(route, params, peer, token)
             except Stale:

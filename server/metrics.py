@@ -17,9 +17,12 @@ refused_by_server = Counter(
     registry=WORKER,
 )
 stage_seconds = Histogram(
-    "keyturn_stage_seconds", "Time of a call by stage: facts (token), decide (queue, rule, commit), sign, whole.",
+    "keyturn_stage_seconds",
+    "Time of a call by stage: facts (the token found), decide (waiting, rule, commit), sign (document and signature), "
+    "whole (all of it, without HTTP).",
     ["stage"], buckets=SECONDS, registry=WORKER,
 )
+facts_seconds, decide_seconds, sign_seconds, whole_seconds = map(stage_seconds.labels, ("facts", "decide", "sign", "whole"))
 batch_calls = Histogram(
     "keyturn_ledger_batch_calls", "Calls in one batch of the ledger.", buckets=SIZES, registry=WORKER,
 )

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+from server import metrics
 from server.handlers.licensed import licensed
 from server.rules import activation, editing, keystring, trial
 from server.rules.codes import Code, Refusal
@@ -15,7 +16,8 @@ from storage.records import Creation, License, Product, Rule
 
 async def decide(svc: Services, caller: Caller, product_id: int, key: str, rule: Rule[Code | None]) -> License:
     """Have the ledger decide on one license; return it as the verdict left it, or raise what the rule refused with."""
-    decided = await svc.ledger.decide(caller.token, product_id, key, rule)
+    with metrics.decide_seconds.time():
+        decided = await svc.ledger.decide(caller.token, product_id, key, rule)
     if decided.answer is not None:
         raise Refusal(decided.answer, confirmed=True)
     return decided.license

@@ -1,5 +1,6 @@
 """The answer that shows a license: the document in the form that was asked for, sealed. Used by several methods."""
 
+from server import metrics
 from server.rules import fields
 from server.services import Services
 from server.wire import encode, replies, requests
@@ -11,6 +12,13 @@ async def licensed(
     svc: Services, ask: requests.Activate | requests.GetKey, license_: License, *, own: str | None, now: int
 ) -> replies.Licensed:
     """Return the license as its caller may see it. `own` is the call's machine, listed even where machines are hidden."""
+    with metrics.sign_seconds.time():
+        return await _sealed(svc, ask, license_, own, now)
+
+
+async def _sealed(
+    svc: Services, ask: requests.Activate | requests.GetKey, license_: License, own: str | None, now: int
+) -> replies.Licensed:
     token = ask.caller.token
     signer = svc.signers[token.account_id]
     mask = fields.effective(token.feature_lock, ask.fields_to_return)

@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from server import metrics
+
 KEY_BITS = 2048
 EXPONENT = 65_537
 CHUNK = 8
@@ -107,6 +109,7 @@ class Signer:
         """Sign what has gathered; nothing for callers who have left."""
         waiting, self._waiting = self._waiting, []
         jobs = [job for job in waiting if not job.answer.done()]
+        metrics.sign_batch.observe(len(jobs))
         if len(jobs) == 1 or self._closed:
             _hand_back(jobs, self._sign_here(jobs))
             return

@@ -58,6 +58,7 @@ class Ledger:
         self._held: dict[Address, list[Call]] = {}
         self._order: deque[Call] = deque()  # every call, oldest deadline first; what is answered leaves with the sweep
         self._waiting = 0
+        self._up = 0
         self._work = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -67,7 +68,7 @@ class Ledger:
     @property
     def up(self) -> bool:
         """Whether a connection stands: without one, every call is refused at once."""
-        return any(lane.up for lane in self._lanes)
+        return self._up > 0
 
     async def open(self) -> None:
         """Connect the lanes and begin to write. Raises `Unavailable`."""
@@ -354,13 +355,15 @@ class Ledger:
                 _fail([self._order.popleft()], Busy("not settled in five seconds"))
 
     def _lane_up(self) -> None:
-        metrics.postgres_up.set(sum(lane.up for lane in self._lanes))
+        self._up += 1
+        metrics.postgres_up.set(self._up)
         self._known.clear()
         self._on_connect()
 
     def _lane_down(self) -> None:
         """Without any connection, refuse all that is not under way: it has not been sent, and will not be."""
-        metrics.postgres_up.set(sum(lane.up for lane in self._lanes))
+        self._up -= 1
+        metrics.postgres_up.set(self._up)
         self._work.set()  # its writer may be waiting for work: it shall connect again
         if self.up:
             return
