@@ -41,6 +41,7 @@ from storage.postgres.upkeep import upkeep
 BACKLOG = 4096
 DRAIN_SECONDS = 12.0
 READY_SECONDS = 60.0
+OPS_KEEP_ALIVE_SECONDS = 75.0
 UPKEEP_SECONDS = 6 * 3600.0
 QUICK_DEATH_SECONDS = 2.0
 PAUSE_SECONDS = 1.0
@@ -104,7 +105,7 @@ class Supervisor:
             stack.push_async_callback(self._end_workers)
             for slot in range(len(self._slots)):
                 await self._start_worker(slot, listening)
-            runner = web.AppRunner(self._ops().application(), access_log=None)
+            runner = web.AppRunner(self._ops().application(), access_log=None, keepalive_timeout=OPS_KEEP_ALIVE_SECONDS)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             await web.SockSite(runner, ops_socket).start()

@@ -49,10 +49,14 @@ async def test_what_is_kept_of_a_machine_goes_with_it(world: World) -> None:
     for code in "ab":
         await world.activate(key, code)
         await world.connection.execute(
-            "insert into data_objects (account_id, referencer_type, referencer_id, machine_code, name, string_value, int_value)"
-            " select account_id, 3, id, $2, 'n', '', 0 from licenses where key = $1",
-            key, code,
-        )  # fmt: skip
+            """
+            insert into data_objects (account_id, referencer_type, referencer_id, machine_code, name, string_value,
+                                      int_value)
+            select account_id, 3, id, $2, 'n', '', 0 from licenses where key = $1
+            """,
+            key,
+            code,
+        )
     await world.decide(key, partial(forget, code="a"))
     assert await world.machines(key) == 1
     assert await world.connection.fetchval("select array_agg(machine_code) from data_objects") == ["b"]

@@ -24,7 +24,12 @@ def new(key: str, customer: int | None = None) -> NewLicense:
 
 
 def wanted(
-    product: Product, *, keys: list[str], customer: int | None = None, machine: Machine | None = None, code: bytes | None = None
+    product: Product,
+    *,
+    keys: list[str],
+    customer: int | None = None,
+    machine: Machine | None = None,
+    code: bytes | None = None,
 ) -> Creation[str]:
     entry = Entry(product.account_id, product.id, 0, "", "192.0.2.0", NOW, 3010)
     return Creation("made", tuple(new(key, customer) for key in keys), entry, machine, code)
