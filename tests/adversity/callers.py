@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 
 import asyncpg
 from processes import worker_of
-from recorder import ACTIVATE, DEACTIVATE, GET_KEY, OK, Call, Page, Recorder
+from recorder import ACTIVATE, DEACTIVATE, GET_KEY, GET_LOG, OK, Call, Page, Recorder
 from servers import Live, until
 
 from server.rules.fields import Field
@@ -20,6 +20,7 @@ PAUSE_SECONDS = 0.02  # of a client that was refused or cut off
 MOST_CALLS = 200_000
 PAGE = 1000
 CUT_OFF = (OSError, EOFError)
+FORM = "application/x-www-form-urlencoded"
 JUST_MINE = int(Field.ACTIVATED_MACHINES)  # an answer that shows the caller's machine alone, however many there are
 
 
@@ -35,7 +36,7 @@ class Connection:
         parts = urlsplit(url)
         return cls(*await asyncio.open_connection(parts.hostname, parts.port))
 
-    async def post(self, method: str, body: bytes, kind: str = "application/x-www-form-urlencoded") -> tuple[int, str, bytes]:
+    async def post(self, method: str, body: bytes, kind: str = FORM) -> tuple[int, str, bytes]:
         """Status, Retry-After and body of the answer. Raises `CUT_OFF`."""
         self.writer.write(request(method, body, kind))
         return await self.answer()
@@ -51,7 +52,7 @@ class Connection:
         self.writer.transport.abort()
 
 
-def request(method: str, body: bytes, kind: str = "application/x-www-form-urlencoded") -> bytes:
+def request(method: str, body: bytes, kind: str = FORM) -> bytes:
     """The bytes of a request."""
     head = f"POST /api/{method} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
@@ -100,6 +101,7 @@ class Caller:
         except CUT_OFF:
             self.close()
         call.received = time.monotonic()
+        self._record.answered += call.status == OK
         return call
 
     async def activate(self, key: str, code: str, name: str = "") -> Call:
@@ -230,7 +232,7 @@ class LogReader:
     async def page(self) -> bool:
         """Ask for the next page; whether it was the last for now."""
         try:
-            call = await self._caller.ask("ai/GetWebAPILog", StartingAfter=self._last, Limit=PAGE)
+            call = await self._caller.ask(GET_LOG, StartingAfter=self._last, Limit=PAGE)
         except OSError:
             call = None
         if call is None or not call.granted:

@@ -1,6 +1,6 @@
-"""What the fault tests share: a record of all calls, a server that a module may break and mend, a look into its database."""
+"""What the fault tests share: a record of all calls, a server that may be broken by who mends it, a look into databases."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
@@ -24,9 +24,9 @@ async def database(live: Live) -> AsyncIterator[Connection]:
     await connection.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 async def own() -> AsyncIterator[Live]:
-    """A server of the module's own, for faults that a `with` mends."""
+    """A server for the fault tests alone: what a `with` breaks here, it mends."""
     with open_folder() as folder:
         async with server(folder) as live:
             yield live
@@ -34,14 +34,14 @@ async def own() -> AsyncIterator[Live]:
 
 @pytest.fixture
 async def inside(own: Live) -> AsyncIterator[Connection]:
-    """A look into the database of the module's own server, and a hand in it."""
+    """A look into the database of that server, and a hand in it."""
     connection = await own.database()
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-def quiet(own: Live) -> None:
+def quiet(own: Live) -> Iterator[None]:
     """Say at the end whether the server wrote of a bug."""
     before = len(bugs(own))
     yield

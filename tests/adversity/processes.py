@@ -36,7 +36,7 @@ def bugs(live: Live) -> list[str]:
 
 def events(live: Live, name: str) -> int:
     """How often a server logged this event."""
-    return (live.data.parent / f"{live.data.name}.log").read_text().count(f'"event":"{name}"')
+    return (live.data.parent / f"{live.data.name}.log").read_text().count(f'"{name}"')
 
 
 def parents() -> dict[int, int]:
@@ -118,5 +118,5 @@ def _sockets(pid: int) -> set[str]:
     with suppress(OSError):
         for path in (PROC / str(pid) / "fd").iterdir():
             with suppress(OSError):
-                found.add(os.readlink(path).removeprefix("socket:[").removesuffix("]"))
+                found.add(str(path.readlink()).removeprefix("socket:[").removesuffix("]"))
     return found

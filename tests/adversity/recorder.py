@@ -5,7 +5,8 @@ The promises are those of the checker: Answered, Own, Logged, Capped, Kept, Curs
 
 import math
 import time
-from collections import Counter, defaultdict
+from bisect import bisect
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,6 +19,7 @@ from servers import until
 from server.rules.codes import Code
 
 ACTIVATE, DEACTIVATE, GET_KEY = "key/Activate", "key/Deactivate", "key/GetKey"
+CREATE_KEY, GET_LOG = "key/CreateKey", "ai/GetWebAPILog"
 OK, UNAVAILABLE = 200, 503
 
 # The states that an answered call may be logged with, by its method and message; an answer that is not here is not logged.
@@ -153,6 +155,7 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.limits: dict[str, int] = {}
+        self.answered = 0  # with 200
         self._names = 0
 
     def note(self, method: str, params: Mapping[str, Any]) -> Call:
@@ -167,17 +170,13 @@ class Recorder:
         self._names += 1
         return f"{what}-{self._names}"
 
-    @property
-    def answered(self) -> int:
-        return sum(call.status == OK for call in self.calls)
-
     async def audit(
         self, connection: "asyncpg.Connection[asyncpg.Record]", reader: Reader | None = None
     ) -> list[Breach]:
         """Compare the record with the database, once nobody writes there any more. Nothing is returned if all is well."""
         await until(lambda: _quiet(connection), 20)
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            rows = await _rows(connection, list(self.limits))
+            rows = await rows_of(connection, list(self.limits))
             machines = await _machines(connection, list(self.limits))
             followed = [] if reader is None else await _ids_since(connection, reader)
         limited = {key: codes for key, codes in machines.items() if self.limits[key]}
@@ -251,8 +250,9 @@ def kept(calls: Iterable[Call], machines: Mapping[str, set[str]]) -> Iterator[Br
                 yield Breach(Promise.KEPT, f"{code} is on {key}, and nobody was told that it may")
     for (key, code), history in asked.items():
         there = code in machines[key]
+        last = {call.method: call.received for call in sorted(history, key=_received)}
         for call in history:
-            undone = any(later.method != call.method and later.received > call.sent for later in history)
+            undone = any(received > call.sent for method, received in last.items() if method != call.method)
             if call.granted and not undone and there != (call.method == ACTIVATE):
                 yield Breach(Promise.KEPT, f"{call}, yet the machine is {'still' if there else 'not'} there")
 
@@ -292,18 +292,23 @@ def seen_once(pages: Iterable[Page], there: Iterable[int]) -> Iterator[Breach]:
 def seen_in_time(pages: Sequence[Page], calls: Iterable[Call], rows: Iterable[Row]) -> Iterator[Breach]:
     """A row that was answered before a page was asked for stands on that page, or on one before, unless it was full."""
     page_of = {number: index for index, page in enumerate(pages) for number in page.ids}
-    waiting: dict[Identity, list[int]] = defaultdict(list)
+    waiting: dict[Identity, deque[int]] = defaultdict(deque)
     for row in rows:
         if row.id in page_of:
             waiting[row.identity].append(page_of[row.id])
     ends = [(page.sent, index) for index, page in enumerate(pages) if not page.full]
-    for call in sorted((call for call in calls if call.states is not None), key=lambda call: call.received):
+    for call in sorted((call for call in calls if call.states is not None), key=_received):
         if not waiting[call.identity]:
             continue  # never seen at all, or not there: others say so
-        on = waiting[call.identity].pop(0)
-        at_the_latest = next((index for sent, index in ends if sent > call.received), math.inf)
+        on = waiting[call.identity].popleft()
+        following = bisect(ends, (call.received, math.inf))
+        at_the_latest = ends[following][1] if following < len(ends) else math.inf
         if on > at_the_latest:
             yield Breach(Promise.CURSOR, f"{call} was seen on page {on}, answered before page {at_the_latest} was asked for")
+
+
+def _received(call: Call) -> float:
+    return call.received
 
 
 def _states(counted: Counter[frozenset[int]]) -> list[int]:
@@ -318,7 +323,7 @@ async def _quiet(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
     )
 
 
-async def _rows(connection: "asyncpg.Connection[asyncpg.Record]", keys: list[str]) -> list[Row]:
+async def rows_of(connection: "asyncpg.Connection[asyncpg.Record]", keys: list[str]) -> list[Row]:
     found = await connection.fetch(
         "select id, key, state, machine_code, friendly_name from log where key = any ($1) order by id", keys
     )

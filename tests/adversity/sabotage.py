@@ -9,9 +9,8 @@ Connection = asyncpg.Connection
 Change = tuple[str, str]
 
 # What ledger_write() and its like lose, each a promise with it. The first text must be there, so that none rots.
-NOTHING_IS_STALE: Change = (
-    "where not exists (select from licenses l where l.id = w.id and l.stamp = w.stamp)", "where false"
-)  # fmt: skip
+NO_LICENSE_IS_STALE: Change = ("\nend $function$", "\n stale_licenses := '{}'; end $function$")
+NOTHING_IS_STALE: Change = ("\nend $function$", "\n stale_licenses := '{}'; stale_facts := '{}'; end $function$")
 CHECK = """
     select s.stale_licenses, s.stale_facts into stale_licenses, stale_facts
     from ledger_stale(p_licenses, p_stamps, p_facts, p_pair_license, p_pair_fact) s;
@@ -25,13 +24,14 @@ CHECKED_BEFORE_THE_LOCK: tuple[Change, ...] = (
     (CHECK.strip(), ""),
     (LOCK.strip(), f"{CHECK} perform pg_sleep(0.05); {LOCK}"),
 )  # the pause makes sure of what else would only happen now and then
-NO_TOKEN_IS_STALE: Change = ("and t.stamp = f.stamp and t.revoked is null", "")
 LOGGED_TWICE: Change = (
     "from unnest(p_entries, p_entry_license)", "from generate_series(1, 2), unnest(p_entries, p_entry_license)"
 )  # fmt: skip
 NOT_LOGGED: Change = ("where e.n <> all (v_stale)\n    order by e.ordinal", "where false order by e.ordinal")
 NO_MACHINE: Change = ("if cardinality(p_machines) > 0 then", "if false then")
 NOT_FORGOTTEN: Change = ("if cardinality(p_forgotten) > 0 then", "if false then")
+LOCKED_SLOWLY: Change = ("perform from licenses l where l.id in", "perform pg_sleep(0.001) from licenses l where l.id in")
+LOCKED_IN_ANY_ORDER: Change = ("order by l.id for no key update", "order by random() for no key update")
 SENT_AGAIN_IS_DONE_AGAIN: Change = ("if v_lane.last = p_number and not v_lane.abandoned then", "if false then")
 ANY_NUMBER_WILL_DO: Change = ("elsif v_lane.last is distinct from p_number - 1 then", "elsif false then")
 NO_WRITERS_LOCK: Change = ("select pg_advisory_xact_lock_shared(5437140)", "select 1")
@@ -65,3 +65,29 @@ async def trigger(connection: Connection, table: str, condition: str, action: st
         yield
     finally:
         await connection.execute(f"drop trigger sabotage on {table}; drop function sabotage()")
+
+
+@asynccontextmanager
+async def holding(dsn: str, statement: str) -> AsyncIterator[None]:
+    """Hold what a statement locks for the length of a `with`, in a session of its own."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute(statement)
+            yield
+    finally:
+        await connection.close()
+
+
+def lock_license(key: str) -> str:
+    """The statement that locks a license as a writer does. `key` is one that a server made: letters and hyphens."""
+    assert key.replace("-", "").isalpha()
+    return f"select from licenses where key = '{key}' for update"
+
+
+async def waiting(connection: Connection, number: int) -> bool:
+    """Whether so many statements of servers wait for a lock. In a transaction PostgreSQL would repeat its first answer."""
+    return number <= await connection.fetchval(
+        "select count(*) from pg_stat_activity"
+        " where wait_event_type = 'Lock' and application_name = 'keyturn' and datname = current_database()"
+    )
