@@ -30,6 +30,7 @@ CONTENDED_ROUNDS = 2  # from this round on a license is decided under its row lo
 CALLER_SECONDS = 5.0
 SWEEP_SECONDS = 0.1
 SETTLE_AGAIN_SECONDS = 0.2
+GRACE_SECONDS = 0.25  # for connections that were cut and are there again: longer, and callers are refused at once
 LICENSE_LOCK = load("license_lock")
 LOG_WRITER_BEGINS = "select log_writer_begins()"
 
@@ -59,15 +60,16 @@ class Ledger:
         self._order: deque[Call] = deque()  # every call, oldest deadline first; what is answered leaves with the sweep
         self._waiting = 0
         self._up = 0
+        self._refusing = True
         self._work = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lanes = [Lane(dsn, on_up=self._lane_up, on_down=self._lane_down) for _ in range(LANES)]
-        reads.suspended = lambda: not self.up
+        reads.suspended = lambda: self._refusing
 
     @property
     def up(self) -> bool:
-        """Whether a connection stands: without one, every call is refused at once."""
+        """Whether a connection stands."""
         return self._up > 0
 
     async def open(self) -> None:
@@ -88,7 +90,7 @@ class Ledger:
 
     async def decide(self, token: Token, product_id: int, key: str, rule: Rule[A]) -> Decided[A]:
         """See `ports.Ledger`."""
-        if not self.up:
+        if self._refusing:
             raise Unavailable("PostgreSQL is not connected")
         if self._waiting >= self._limit:
             raise Busy("the queue is full")
@@ -339,7 +341,7 @@ class Ledger:
             answer = None
         if answer is not None:
             self._finish(batch, answer)
-        if address in self._held:
+        if address in self._held and address not in self._contended:  # if it went stale after all, its turn comes again
             self._known.drop(address)
             self._hold_and_load(address, self._held[address])
 
@@ -356,17 +358,23 @@ class Ledger:
 
     def _lane_up(self) -> None:
         self._up += 1
+        self._refusing = False
         metrics.postgres_up.set(self._up)
         self._known.clear()
         self._on_connect()
 
     def _lane_down(self) -> None:
-        """Without any connection, refuse all that is not under way: it has not been sent, and will not be."""
         self._up -= 1
         metrics.postgres_up.set(self._up)
         self._work.set()  # its writer may be waiting for work: it shall connect again
+        if not self.up:
+            asyncio.get_running_loop().call_later(GRACE_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        """Without any connection still, refuse all that is not under way: it has not been sent, and will not be."""
         if self.up:
             return
+        self._refusing = True
         waiting = [*self._queue, *(call for part in self._alone for call in part)]
         self._queue.clear()
         self._alone.clear()

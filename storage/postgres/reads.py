@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
-from storage.errors import Unavailable
+from storage.errors import Busy, Unavailable
 from storage.postgres.connect import CONNECT_SECONDS, LOST, SETTINGS, translated
 
 CONNECTIONS = 4
@@ -53,8 +54,17 @@ class Reads:
         if self._pool is None or self.suspended():
             raise Unavailable("PostgreSQL is not connected")
         with translated():
-            async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+            connection = await self._acquire(self._pool)
+            try:
                 return await connection.fetch(statement, *values)
+            finally:
+                await self._pool.release(connection)
+
+    async def _acquire(self, pool: asyncpg.Pool) -> PoolConnectionProxy:
+        try:
+            return await pool.acquire(timeout=CONNECT_SECONDS)
+        except TimeoutError as error:
+            raise Busy("no connection was free, or could be made, in two seconds") from error
 
 
 async def _keep(_connection: asyncpg.Connection) -> None:

@@ -13,7 +13,10 @@ from world import World, admit, look, make
 from server import metrics
 from storage.errors import Busy, Unavailable
 from storage.postgres import ledger as ledgers
-from storage.records import LogQuery
+from storage.postgres import reads as readers
+from storage.postgres.batch import Batch
+from storage.postgres.lane import Lane
+from storage.records import License, LogQuery, Verdict
 
 
 @pytest.fixture
@@ -185,6 +188,74 @@ async def test_killed_connections_lose_nothing_and_double_nothing(through: tuple
     assert [await world.machines(key) for key in keys] == [60] * 10
     assert await world.connection.fetchval("select count(*) from log where state = 2011") == 600
     assert await world.connection.fetchval("select count(*) from log") == 600
+
+
+async def test_connections_that_were_cut_and_are_there_again_cost_nobody_an_answer(through: tuple[World, Proxy]) -> None:
+    """Whoever comes while the worker connects again waits for it, for a moment."""
+    world, carrier = through
+    key = await world.license(machines=5000)
+    await world.activate(key, "first")
+    for tries in range(5):
+        carrier.cut_all()
+        answers = await asyncio.gather(*(world.activate(key, f"m{tries}-{number}") for number in range(400)))
+        assert answers == ["new"] * 400
+
+
+async def test_a_batch_under_the_lock_that_is_lost_and_then_stale_is_decided_again(
+    through: tuple[World, Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row lock went with its connection: sent again, it may find the license changed, as any other batch."""
+    world, carrier = through
+    key = await world.license(machines=100)
+    await world.decide(key, look)
+    others: list[asyncio.Future[None]] = []
+    rounds = 0
+
+    async def faster_again() -> None:
+        await until(lambda: carrier.cuts > 0)
+        await world.change(key, "max_machines = 0")
+        carrier.become(Mode.PASS)
+
+    def rule(license_: License) -> Verdict[str]:
+        nonlocal rounds
+        rounds += 1
+        if rounds <= ledgers.CONTENDED_ROUNDS:  # somebody else is faster; from then on it is decided under the lock
+            others.append(asyncio.ensure_future(world.change(key, f"period = {rounds}")))
+        elif rounds == ledgers.CONTENDED_ROUNDS + 1:
+            carrier.become(Mode.CUT)
+            others.append(asyncio.ensure_future(faster_again()))
+        return admit(license_, code="m")
+
+    carry = world.ledger._carry
+
+    async def after_the_others(lane: Lane, batch: Batch) -> None:
+        await asyncio.gather(*others)
+        await carry(lane, batch)
+
+    monkeypatch.setattr(world.ledger, "_carry", after_the_others)
+    assert await world.decide(key, rule) == "full"
+    for _ in range(20):
+        assert await world.activate(key, "m") == "full"
+    assert not world.ledger.failed.done()
+    assert await world.states(key) == [2023] * 21
+
+
+async def test_a_pool_without_a_free_connection_refuses_in_time_and_does_not_try_twice(
+    through: tuple[World, Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "CONNECT_SECONDS", 0.2)
+    world, _ = through
+    held = [asyncio.ensure_future(world.reads.fetch("select pg_sleep(2)")) for _ in range(readers.CONNECTIONS)]
+    busy = "select count(*) from pg_stat_activity where query = 'select pg_sleep(2)' and state = 'active'"
+
+    async def all_held() -> bool:
+        return bool(await world.connection.fetchval(busy) == readers.CONNECTIONS)
+
+    await until(all_held)
+    with pytest.raises(Busy):
+        await world.reads.fetch("select 1")
+    assert not any(each.done() for each in held)
+    await asyncio.gather(*held)
 
 
 def _all(world: World) -> LogQuery:
