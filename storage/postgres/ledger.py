@@ -170,6 +170,8 @@ class Ledger:
             if not lane.up:
                 await lane.reopen()
             await self._work.wait()
+            if not lane.up:
+                continue
             if self._contended:
                 await self._write_contended(lane, self._contended.popleft())
             elif (batch := self._assemble()).size:
@@ -228,7 +230,7 @@ class Ledger:
             await lane.reopen()
             try:
                 if not writes:
-                    return await lane.check(values)
+                    return None if batch.refused else await lane.check(values)
                 if losses < 2 and not batch.refused:  # noqa: PLR2004 (twice lost: an entry may be killing its backend)
                     return await lane.write(values)
                 answer = await lane.settle()
@@ -253,7 +255,8 @@ class Ledger:
         elif isinstance(error, LaneGone):
             log.error("ledger.lane_gone", do="the database was replaced or restored; this writer begins anew")
             lane.forget()
-            self._again(batch)
+            self._let_go(batch)
+            self._queue.extendleft(reversed(list(batch.calls)))  # before those that waited for them
         else:
             metrics.batches.labels("failed").inc()
             _fail(batch.calls, error)
@@ -268,10 +271,6 @@ class Ledger:
         metrics.batches.labels("split").inc()
         middle = len(calls) // 2
         self._alone.extend(part for part in (calls[:middle], calls[middle:]) if part)
-        self._let_go(batch)
-
-    def _again(self, batch: Batch) -> None:
-        self._queue.extendleft(reversed(list(batch.calls)))
         self._let_go(batch)
 
     def _let_go(self, batch: Batch) -> None:

@@ -275,6 +275,17 @@ async def test_the_ledger_reads_no_whole_table_though_it_was_planned_on_empty_on
     assert await world.connection.fetchval(tables) == before
 
 
+async def test_calls_keep_their_order_when_the_lane_is_gone_under_them(world: World) -> None:
+    key = await world.license()
+    await world.decide(key, look)
+    await world.connection.execute("delete from lanes")
+    first = asyncio.ensure_future(world.activate(key, "a"))
+    await until(lambda: world.ledger._held)
+    second = asyncio.ensure_future(world.decide(key, partial(forget, code="a")))
+    assert await asyncio.gather(first, second) == ["new", "gone"]
+    assert await world.states(key) == [2011, 6010]
+
+
 async def test_batches_hold_their_licenses_in_one_order_so_that_none_deadlocks(world: World) -> None:
     keys = [await world.license(machines=1000) for _ in range(20)]
     reads, _, other = await worker(world.dsn)
