@@ -2,26 +2,21 @@
 
 import datetime
 import json
-import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from server.account import client_permissions, make_token, operator
+from server.account import client_permissions, make_token
+from server.issuing import licenses_of, make_keys
 from server.methods import PERMISSIONS
-from server.rules import editing, keystring
-from server.rules.grants import Caller
+from server.rules import editing
 from server.wire.sign import public_xml
 from storage.embedded.home import write_private
 from storage.postgres.admin import Admin
-from storage.postgres.licenses import Licenses
-from storage.postgres.reads import Reads
 from storage.records import Account, Feature, FeatureType
-from storage.stamps import new_stamp
 
 NODE_LOCKED_LIMIT, FLOATING_LIMIT = 3, 2
 DAYS = 365
@@ -106,20 +101,10 @@ async def _make(admin: Admin, dsn: str, account: Account) -> dict[str, Any]:
 
 
 async def _key(dsn: str, account: Account, product_id: int, limit: int, now: int) -> str:
-    key = keystring.from_bytes(os.urandom(keystring.BYTES_NEEDED))
     wanted = editing.NewKeys(
         period=DAYS, features=1, notes="", block=False, customer_id=None, trial_activation=False, max_machines=limit,
         allowed_machines="",
     )  # fmt: skip
-    by_hand = operator(account.id)
-    rule = partial(
-        editing.create, wanted=wanted, keys=[key], stamps=[new_stamp()], reseller_id=0,
-        caller=Caller(by_hand, "", "", ""), now=now,
-    )  # fmt: skip
-    reads = Reads(dsn)
-    await reads.open()
-    try:
-        await Licenses(reads).create(by_hand, product_id, rule)
-    finally:
-        await reads.close()
+    async with licenses_of(dsn) as licenses:
+        (key,) = await make_keys(licenses, account.id, product_id, wanted, count=1, now=now)
     return key

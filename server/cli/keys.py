@@ -1,8 +1,5 @@
 """`keyturn key`: license keys, made and shown."""
 
-import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated
 
@@ -13,14 +10,12 @@ from server.cli.arguments import FEATURES, Json, ProductId
 from server.cli.products import data_json, data_text
 from server.cli.session import Desk, no_product, run
 from server.cli.terminal import Problem, as_json, example, facts, remark, result, table, when
+from server.issuing import licenses_of, make_keys
 from server.rules import editing, keystring, privacy, term
-from server.rules.grants import Caller
+from server.rules.codes import Refusal
 from server.wire.requests import INT32, INT64
 from storage.errors import NoCustomer, NoLicense, NoProduct
-from storage.postgres.licenses import Licenses
-from storage.postgres.reads import Reads
 from storage.records import License, Machine
-from storage.stamps import new_stamp
 
 MOST_KEYS = 1_000  # at once (protocol: CreateKey)
 
@@ -56,22 +51,15 @@ def key_add(
 
 
 async def _make_keys(desk: Desk, *, product_id: int, wanted: editing.NewKeys, count: int) -> list[str]:
-    token = operator(desk.account.id)
-    keys = [keystring.from_bytes(os.urandom(keystring.BYTES_NEEDED)) for _ in range(count)]
-    rule = partial(
-        editing.create, wanted=wanted, keys=keys, stamps=[new_stamp() for _ in keys], reseller_id=0,
-        caller=Caller(token, "", "", ""), now=desk.now,
-    )  # fmt: skip
-    async with _licenses(desk.dsn) as licenses:
+    async with licenses_of(desk.dsn) as licenses:
         try:
-            refusal = await licenses.create(token, product_id, rule)
+            return await make_keys(licenses, desk.account.id, product_id, wanted, count=count, now=desk.now)
         except NoProduct as error:
             raise no_product(product_id) from error
         except NoCustomer as error:
             raise Problem(f"There is no customer {wanted.customer_id}; no key was made.") from error
-    if refusal is not None:
-        raise Problem(f"No key was made. {refusal.value}")
-    return keys
+        except Refusal as refusal:
+            raise Problem(f"No key was made. {refusal.code.value}") from refusal
 
 
 @app.command("show", epilog=example("key show 3001 ABCDE-FGHIJ-KLMNO-PQRST"))
@@ -86,7 +74,7 @@ def key_show(
     """Show a license with its machines; their addresses are masked unless asked for."""
 
     async def look(desk: Desk) -> tuple[License, int]:
-        async with _licenses(desk.dsn) as licenses:
+        async with licenses_of(desk.dsn) as licenses:
             try:
                 return await licenses.show(operator(desk.account.id), product, keystring.normalise(key)), desk.now
             except NoProduct as error:
@@ -103,16 +91,6 @@ def key_show(
     machines = [_machine_row(machine, addresses=addresses) for machine in license_.machines.values()]
     if machines:
         table("Machines", ("Code", "Name", "Address", "Since"), machines)
-
-
-@asynccontextmanager
-async def _licenses(dsn: str) -> AsyncIterator[Licenses]:
-    reads = Reads(dsn)
-    await reads.open()
-    try:
-        yield Licenses(reads)
-    finally:
-        await reads.close()
 
 
 def _license_state(license_: License, now: int) -> str:

@@ -6,7 +6,6 @@ was written).
 """
 
 import asyncio
-import contextlib
 import random
 import secrets
 from collections.abc import Awaitable, Callable
@@ -182,10 +181,3 @@ def _answer(row: asyncpg.Record | None) -> Answer:
     if row is None:
         raise Unavailable("the ledger's function gave no row")
     return Answer(frozenset(row["stale_licenses"]), frozenset(row["stale_facts"]))
-
-
-async def ended(task: "asyncio.Task[None]") -> None:
-    """Cancel a task and wait for its end."""
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

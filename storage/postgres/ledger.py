@@ -18,7 +18,7 @@ from storage.errors import Broken, Busy, NoLicense, NoProduct, Stale, StorageErr
 from storage.lru import Lru
 from storage.postgres import rows
 from storage.postgres.batch import Batch, Call, Group
-from storage.postgres.lane import Answer, Lane, LaneGone, Lost, Poisoned, ended
+from storage.postgres.lane import Answer, Lane, LaneGone, Lost, Poisoned
 from storage.postgres.reads import Reads
 from storage.postgres.rows import LICENSE_LOAD, Address
 from storage.postgres.sql import load
@@ -83,8 +83,10 @@ class Ledger:
         """Answer what has come, then stop."""
         while self._waiting:  # noqa: ASYNC110 (once in a life: no event is worth its upkeep on every call)
             await asyncio.sleep(0.005)
-        for task in list(self._tasks):
-            await ended(task)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)  # what failed has been told to `failed`
         for lane in self._lanes:
             await lane.close()
 
