@@ -4,10 +4,25 @@ When PostgreSQL is gone every call here raises `Unavailable` at once (a call und
 have been done or not; nothing that was answered is ever lost.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from storage.records import Creation, Decided, License, LoggedEntry, LogQuery, Product, Rule, Token
+from storage.records import (
+    ByTable,
+    Claim,
+    Creation,
+    Decided,
+    Epoch,
+    Lease,
+    License,
+    LoggedEntry,
+    LogQuery,
+    Peek,
+    Product,
+    Rule,
+    Token,
+    Wish,
+)
 
 A = TypeVar("A")
 
@@ -22,6 +37,17 @@ class Ledger(Protocol):
         each on the license as the one before left it. Raises `NoProduct`, `NoLicense` (with the token confirmed),
         `Stale` (the token has changed), `Busy`, `Unavailable`, `Broken`.
         """
+        ...
+
+    async def glance(self, token: Token, product_id: int, key: str) -> License:
+        """Return the license as memory has it, which may be old; read if memory has none.
+
+        Nothing may rest on it but what a later `decide` confirms. Raises as `decide`.
+        """
+        ...
+
+    def now(self) -> float:
+        """Return the time of the database: of its last answer, and what has passed here since (Unix seconds)."""
         ...
 
 
@@ -68,4 +94,72 @@ class Log(Protocol):
 
         A reader that follows the last id misses none and sees none twice. Raises `Stale`, `Unavailable`.
         """
+        ...
+
+
+class LeaseTable(Protocol):
+    """The leases as PostgreSQL keeps them, and the epochs that say who decides on them. Raises `Unavailable`, `Busy`."""
+
+    async def epochs(self, licenses: Sequence[int]) -> dict[int, Epoch]:
+        """Return the epoch of each license (by id) as it is now; a license that is not there has none."""
+        ...
+
+    async def lift(self, known: Mapping[int, int], *, to_table: bool) -> dict[int, Epoch]:
+        """Raise the epochs of licenses to the next odd (`to_table`) or even number; return those that this call raised.
+
+        `known` has the number that each was last read at: one that has moved on is left as it is. Waits for nobody.
+        """
+        ...
+
+    async def settled(self) -> None:
+        """Return when every batch that was being written at the time of the call has ended."""
+        ...
+
+    async def mark_ready(self, known: Mapping[int, int]) -> None:
+        """Mark odd epochs ready, where they still are what `known` says. For whoever has passed `settled` since."""
+        ...
+
+    async def read(self, licenses: Sequence[int]) -> dict[int, tuple[Lease, ...]]:
+        """Return the rows of the leases of each license, ended and released ones too, in order of code."""
+        ...
+
+    async def clock(self) -> float:
+        """Return PostgreSQL's time, in Unix seconds."""
+        ...
+
+
+class Seats(Protocol):
+    """Floating seats, claimed in Valkey and committed by the ledger.
+
+    Without Valkey every claim answers `ByTable`, once the leases table may decide: slower, and exact. So Valkey may be
+    lost, emptied, restored or out of reach at any moment. Raises `Unavailable` without PostgreSQL, `Busy` after five
+    rounds.
+    """
+
+    async def claim(self, license: License, wish: Wish, *, lists: bool = False) -> Claim | ByTable:
+        """Take or renew a seat for the caller, who commits it: what is not committed lapses, and refuses nobody for long.
+
+        `license` may be old: only its id, its limit and its epoch matter, and the rule compares them. With `lists` the
+        claim tells all seats that are taken, too, unless they are very many.
+        """
+        ...
+
+    async def peek(self, license: License, code: str) -> Peek | ByTable:
+        """Look where a machine's lease stands, so that its release can be committed; frees nothing yet."""
+        ...
+
+    async def confirm(self, license_id: int, claim: Claim) -> None:
+        """Let the set end a lease when its answer said so: for a claim that is committed."""
+        ...
+
+    async def undo(self, license_id: int, claim: Claim) -> None:
+        """Leave the machine with what it had before a claim: for one that is known not to be committed, now or later."""
+        ...
+
+    async def free(self, license_id: int, code: str, peek: Peek) -> None:
+        """Free a seat whose release is committed, unless it was claimed again since."""
+        ...
+
+    async def live(self, license: License) -> tuple[Lease, ...]:
+        """Return the seats that are taken, in order of start; read from the table where Valkey cannot tell."""
         ...

@@ -100,16 +100,139 @@ class Machine(NamedTuple):
     time: int
 
 
+class LeaseKind(IntEnum):
+    """A seat within the license's limit, or one of those above it that the caller asked for."""
+
+    REGULAR = 1
+    OVERDRAFT = 2
+
+
+class Rank(NamedTuple):
+    """What orders the rows of one machine's lease: the higher one counts, whatever the order of commits."""
+
+    epoch: int
+    seq: int
+    released: bool
+
+
+class Lease(NamedTuple):
+    """A floating seat of one machine code, as it was granted, or (`released`) as it was given back.
+
+    It lives while `expires` lies ahead and it is not released. `start` is when the seat was granted, `time` the last
+    claim or the release, `ip` a masked address. The order of fields is that of the SQL type `lease`.
+    """
+
+    code: str
+    kind: LeaseKind
+    start: int
+    time: int
+    expires: int
+    friendly_name: str
+    ip: str
+    epoch: int
+    seq: int
+    released: bool = False
+
+    @property
+    def rank(self) -> Rank:
+        """Where the row stands among those of its machine."""
+        return Rank(self.epoch, self.seq, self.released)
+
+    def lives(self, now: int) -> bool:
+        """Whether the seat is taken at `now`; a lease that ends at an instant is dead at it."""
+        return not self.released and self.expires > now
+
+
+class Wish(NamedTuple):
+    """What a floating call asks for: a seat for `interval` seconds, and up to `overdraft` seats above the limit."""
+
+    code: str
+    interval: int
+    overdraft: int
+    friendly_name: str
+    ip: str
+
+
+class Held(NamedTuple):
+    """What a set had of a machine before a claim."""
+
+    kind: LeaseKind
+    expires: int
+
+
+class Claim(NamedTuple):
+    """What Valkey answered to a wish: granted with a `lease`, or (None) refused. It counts once its verdict is committed.
+
+    `epoch` and `limit` are what it was decided under, `now` is the server's time. The set has the lease until `kept`,
+    which may be later than was answered, and had it as `was` (None: the seat is newly taken). `run` names the life of the
+    server that answered. `leases` are all that were in the set then, if they were asked for.
+    """
+
+    lease: Lease | None
+    epoch: int
+    limit: int
+    now: int
+    kept: int = 0
+    was: Held | None = None
+    run: bytes = b""
+    leases: tuple[Lease, ...] | None = None
+
+
+class Peek(NamedTuple):
+    """Where a machine's lease stands in Valkey (or the set, if it has none) before it is released."""
+
+    epoch: int
+    seq: int
+    now: int
+    run: bytes
+
+
+class ByTable(NamedTuple):
+    """There is no claim: the license's epoch is odd, and the leases table decides, at PostgreSQL's time `now`."""
+
+    now: float
+
+
+class Epoch(NamedTuple):
+    """Who decides on a license's seats: 0 nobody yet, even Valkey, odd the leases table once it is `ready`.
+
+    `at` is when it was raised, by PostgreSQL's clock. Ready means: every batch begun before the epoch was raised has
+    ended, so that the rows of the table are all there are.
+    """
+
+    number: int = 0
+    at: int = 0
+    ready: bool = False
+
+    @property
+    def by_valkey(self) -> bool:
+        """Whether the set in Valkey decides that was seeded under this epoch."""
+        return self.number > 0 and self.number % 2 == 0
+
+    @property
+    def by_table(self) -> bool:
+        """Whether the leases table alone decides."""
+        return self.number % 2 == 1
+
+
+NEVER_FLOATING = Epoch()
+# How long the row of a lease is kept after it has ended: it fences off what is still in flight.
+ROW_SECONDS = 600
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What a verdict does to a license; None leaves a value as it is.
 
     `register` adds a machine or replaces the one of the same code; `forget` removes a machine and the data objects
-    attached to its code.
+    attached to its code. `lease` is one that the rule decided by the table; `counted_code` (a keyed hash) is remembered
+    as having started a trial countdown by a floating seat.
     """
 
     register: Machine | None = None
     forget: str | None = None
+    lease: Lease | None = None
+    counted_code: bytes | None = None
     expires: int | None = None
     period: int | None = None
     block: bool | None = None
@@ -127,6 +250,8 @@ class License:
 
     `id` is the wire's GlobalId, `number` its ID inside the product; bit n-1 of `features` is Fn. `machines` is in the
     order of registration (time, then code). `ever_activated` says that a machine was registered once, if gone since.
+    `leases` are the rows of the leases table, ended ones too, by code, and only while the epoch says that the table
+    decides and is ready; under an even epoch they change without the license. `counted_codes` are those of `Change`.
     """
 
     id: int
@@ -148,6 +273,9 @@ class License:
     machines: Mapping[str, Machine]
     data_objects: tuple[DataObject, ...]
     stamp: int
+    epoch: Epoch = NEVER_FLOATING
+    leases: Mapping[str, Lease] = field(default_factory=dict)
+    counted_codes: frozenset[bytes] = frozenset()
 
     def after(self, change: Change, stamp: int) -> "License":
         """Return the license as `change` leaves it, with the stamp that names the new state."""
@@ -157,7 +285,9 @@ class License:
             machines = {code: machine for code, machine in machines.items() if code != change.forget}
         if change.register is not None:
             machines = _with_machine(machines, change.register)
-        return replace(self, machines=machines, stamp=stamp, **values)
+        leases = self.leases if change.lease is None else _with_lease(self.leases, change.lease)
+        counted = self.counted_codes if change.counted_code is None else self.counted_codes | {change.counted_code}
+        return replace(self, machines=machines, leases=leases, counted_codes=counted, stamp=stamp, **values)
 
     @property
     def facts(self) -> tuple[Fact, ...]:
@@ -175,6 +305,12 @@ def _with_machine(machines: Mapping[str, Machine], new: Machine) -> dict[str, Ma
     if new.code in machines or last is None or (last.time, last.code) <= (new.time, new.code):
         return grown
     return {machine.code: machine for machine in sorted(grown.values(), key=lambda each: (each.time, each.code))}
+
+
+def _with_lease(leases: Mapping[str, Lease], new: Lease) -> dict[str, Lease]:
+    """Return the rows with one added or replaced, without those that ended so long ago that storage forgets them too."""
+    since = new.time - ROW_SECONDS
+    return {**{code: lease for code, lease in leases.items() if lease.expires > since}, new.code: new}
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,12 +379,16 @@ class Edit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verdict(Generic[A_co]):
-    """What a rule says: the change (often none), what to log, and `answer`, which storage hands back unread."""
+    """What a rule says: the change (often none), what to log, and `answer`, which storage hands back unread.
+
+    `lease` is one that Valkey granted or released: its row is written, and the license is not changed by it.
+    """
 
     answer: A_co
     change: Change | None = None
     entry: Entry | None = None
     edit: Edit | None = None
+    lease: Lease | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,10 @@ class Admin:
         with translated():
             return await self._product(account_id, product_id)
 
+    async def products_with(self, account_id: int, key: str) -> list[int]:
+        """Return the ids of the products that have a license with this key, in order."""
+        return [row["id"] for row in await self._fetch(SQL["products_with"], account_id, key)]
+
     async def add_product(
         self,
         account_id: int,

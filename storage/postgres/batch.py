@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from storage.postgres.rows import Address
-from storage.records import CHANGEABLE, Decided, Edit, Entry, Fact, License, Machine, Rule, Token, Verdict
+from storage.records import CHANGEABLE, Decided, Edit, Entry, Fact, Lease, License, Machine, Rule, Token, Verdict
 from storage.stamps import new_stamp
 
 
@@ -24,13 +24,18 @@ class Call:
 
 @dataclass(slots=True)
 class Group:
-    """The calls of a batch on one license: decided in order, each on the license as the one before left it."""
+    """The calls of a batch on one license: decided in order, each on the license as the one before left it.
+
+    Of the leases of one machine only the one of the highest rank is kept: the database would keep no other.
+    """
 
     before: License
     after: License
     calls: list[tuple[Call, Decided[Any]]] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
     registered: dict[str, Machine] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
+    counted: set[bytes] = field(default_factory=set)
 
     @property
     def changed(self) -> bool:
@@ -47,7 +52,18 @@ class Group:
                 self.registered.pop(change.forget, None)
             if change.register is not None:
                 self.registered[change.register.code] = change.register
+            if change.lease is not None:
+                self._keep(change.lease)
+            if change.counted_code is not None:
+                self.counted.add(change.counted_code)
+        if verdict.lease is not None:
+            self._keep(verdict.lease)
         self.calls.append((call, Decided(self.after, verdict.answer)))
+
+    def _keep(self, lease: Lease) -> None:
+        known = self.leases.get(lease.code)
+        if known is None or lease.rank > known.rank:
+            self.leases[lease.code] = lease
 
 
 class Batch:
@@ -67,7 +83,9 @@ class Batch:
     @property
     def writes(self) -> bool:
         """Whether there is anything to write: a batch of answers that are not logged is only checked."""
-        return bool(self._entries or self._edits or any(group.changed for group in self.groups.values()))
+        if self._entries or self._edits:
+            return True
+        return any(group.changed or group.leases for group in self.groups.values())
 
     @property
     def calls(self) -> Iterable[Call]:
@@ -121,10 +139,12 @@ class Batch:
 
     def written_values(self) -> tuple[object, ...]:
         """Return what to tell ledger_write() after the lane and the number."""
-        changed, forgotten, machines = [], [], []
+        changed, forgotten, machines, leases, counted = [], [], [], [], []
         for ordinal, group in enumerate(self.groups.values(), 1):
+            row = group.after
+            leases += [(ordinal, row.id, row.account_id, *lease) for lease in group.leases.values()]
+            counted += [(ordinal, row.id, row.account_id, code_hash) for code_hash in group.counted]
             if group.changed:
-                row = group.after
                 changed.append((ordinal, row.id, row.stamp, *(getattr(row, name) for name in CHANGEABLE)))
                 forgotten += [(ordinal, row.id, code) for code in group.forgotten]
                 machines += [_machine_row(ordinal, row, machine) for machine in group.registered.values()]
@@ -132,6 +152,7 @@ class Batch:
             *self.checked_values(),
             changed, forgotten, machines,
             self._entries, self._entry_groups, self._edits, self._edit_groups,
+            leases, counted,
         )  # fmt: skip
 
     def _open(self, address: Address, license_: License) -> Group:

@@ -42,10 +42,14 @@ class LaneGone(StorageError):
 
 
 class Answer(NamedTuple):
-    """Which licenses and which facts of a batch were stale, as ordinals from 1; the rest is committed."""
+    """Which licenses and which facts of a batch were stale, as ordinals from 1; the rest is committed.
+
+    `clock` is the time of the database when it answered (Unix seconds).
+    """
 
     stale_licenses: frozenset[int]
     stale_facts: frozenset[int]
+    clock: float
 
 
 class Lane:
@@ -180,4 +184,4 @@ class Lane:
 def _answer(row: asyncpg.Record | None) -> Answer:
     if row is None:
         raise Unavailable("the ledger's function gave no row")
-    return Answer(frozenset(row["stale_licenses"]), frozenset(row["stale_facts"]))
+    return Answer(frozenset(row["stale_licenses"]), frozenset(row["stale_facts"]), row["clock"])

@@ -22,7 +22,7 @@ from storage.postgres.lane import Answer, Lane, LaneGone, Lost, Poisoned
 from storage.postgres.reads import Reads
 from storage.postgres.rows import LICENSE_LOAD, Address
 from storage.postgres.sql import load
-from storage.records import Decided, License, Rule, Token
+from storage.records import Decided, License, Rule, Token, Verdict
 
 LANES = 2
 ROUNDS = 5
@@ -33,6 +33,7 @@ SETTLE_AGAIN_SECONDS = 0.2
 GRACE_SECONDS = 0.25  # for connections that were cut and are there again: longer, and callers are refused at once
 LICENSE_LOCK = load("license_lock")
 LOG_WRITER_BEGINS = "select log_writer_begins()"
+NOTHING: tuple[object, ...] = ([], [], [], [], [])  # as Batch.checked_values(): asks for nothing but the time
 
 log = structlog.get_logger()
 A = TypeVar("A")
@@ -61,6 +62,7 @@ class Ledger:
         self._waiting = 0
         self._up = 0
         self._refusing = True
+        self._ahead = 0.0  # seconds from the monotonic clock here to the database's, as its last answer said
         self._work = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -76,6 +78,11 @@ class Ledger:
         """Connect the lanes and begin to write. Raises `Unavailable`."""
         for lane in self._lanes:
             await lane.open()
+        try:
+            self._hear(await self._lanes[0].check(NOTHING))
+        except Lost as error:
+            raise Unavailable("the connection was lost at once") from error
+        for lane in self._lanes:
             self._spawn(self._write_on(lane))
         self._spawn(self._sweep())
 
@@ -106,6 +113,20 @@ class Ledger:
             return await call.future
         finally:
             self._waiting -= 1
+
+    async def glance(self, token: Token, product_id: int, key: str) -> License:
+        """See `ports.Ledger`. What is not known is read by a call that asks for nothing, with its token confirmed."""
+        if self._refusing:
+            raise Unavailable("PostgreSQL is not connected")
+        known = self._known.get(Address(token.account_id, product_id, key))
+        return (await self.decide(token, product_id, key, _as_it_is)).license if known is None else known
+
+    def now(self) -> float:
+        """See `ports.Ledger`."""
+        return time.monotonic() + self._ahead
+
+    def _hear(self, answer: Answer) -> None:
+        self._ahead = answer.clock - time.monotonic()
 
     # Where a call waits
 
@@ -283,6 +304,7 @@ class Ledger:
         self._work.set()
 
     def _finish(self, batch: Batch, answer: Answer) -> None:
+        self._hear(answer)
         for ordinal, (address, group) in enumerate(batch.groups.items(), 1):
             if ordinal in answer.stale_licenses:
                 self._went_stale(batch, address, group, answer)
@@ -393,6 +415,10 @@ class Ledger:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
             self.failed.set_exception(error)
+
+
+def _as_it_is(_license: License) -> Verdict[None]:
+    return Verdict(None)
 
 
 async def _one(connection: asyncpg.Connection, statement: str, *values: object) -> asyncpg.Record:

@@ -1,4 +1,7 @@
-"""Reads the Web API log behind a barrier, so that a reader who follows the ids misses no row and sees none twice."""
+"""Reads the Web API log behind a barrier, so that a reader who follows the ids misses no row and sees none twice.
+
+The barrier stands here for all who need it: `settled()`.
+"""
 
 import asyncio
 import time
@@ -41,6 +44,8 @@ class Log:
 
 async def settled(reads: Reads) -> None:
     """Return when every transaction that held the writers' lock at the time of the call has ended; blocks no writer.
+
+    Those are the ones that write a log or leases, the ledger's batches among them.
 
     Raises `Unavailable` after five seconds.
     """

@@ -48,7 +48,11 @@ class Reads:
 
     async def call(self, statement: str, *values: object) -> asyncpg.Record:
         """Return the one row of a function that writes: sent once, never repeated. Raises as `fetch`, and `Broken`."""
-        return (await self._run(statement, values))[0]
+        return (await self.rows(statement, *values))[0]
+
+    async def rows(self, statement: str, *values: object) -> list[asyncpg.Record]:
+        """Return the rows of a function that writes: as `call`."""
+        return await self._run(statement, values)
 
     async def _run(self, statement: str, values: tuple[object, ...]) -> list[asyncpg.Record]:
         if self._pool is None or self.suspended():

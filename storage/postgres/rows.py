@@ -1,7 +1,7 @@
 """Rows of PostgreSQL to records: the one place that knows both the columns and the fields."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -9,10 +9,13 @@ from storage.postgres.sql import load
 from storage.records import (
     Customer,
     DataObject,
+    Epoch,
     Fact,
     FactKind,
     Feature,
     FeatureType,
+    Lease,
+    LeaseKind,
     License,
     Machine,
     Product,
@@ -84,7 +87,21 @@ def _license(row: asyncpg.Record, product: Product) -> License:
         machines={machine[0]: Machine(*machine) for machine in row["machines"]},
         data_objects=data_objects(row["data_objects"]),
         stamp=row["stamp"],
+        epoch=epoch(row),
+        leases={values[0]: lease(values) for values in row["leases"]},
+        counted_codes=frozenset(row["counted_codes"]),
     )
+
+
+def epoch(row: asyncpg.Record) -> Epoch:
+    """Read the epoch of a license's row."""
+    return Epoch(row["lease_epoch"], row["lease_epoch_at"], row["lease_ready"])
+
+
+def lease(values: Sequence[Any]) -> Lease:
+    """Read the columns of a lease, in the order of the record."""
+    code, kind, *others = values
+    return Lease(code, LeaseKind(kind), *others)
 
 
 def _customer(row: asyncpg.Record) -> Customer | None:

@@ -1,8 +1,9 @@
-"""What the supervisor has done regularly: room for the log ahead, and lanes that nobody uses any more taken away."""
+"""What the supervisor has done regularly: room for the log ahead; lanes and leases that nobody needs any more removed."""
 
 import datetime
 
-from storage.postgres.connect import translated
+from storage.postgres.connect import close, connect, translated
+from storage.postgres.leases import forget_ended
 from storage.postgres.migrate import MIGRATION_LOCK, make_partitions, unlimited
 from storage.postgres.sql import load
 
@@ -16,3 +17,18 @@ async def upkeep(dsn: str, now: datetime.datetime) -> float:
             await connection.execute(load("lanes_forget"))
             until: int = await connection.fetchval(load("partitions"))
     return (until - now.timestamp()) / 86_400
+
+
+async def forget_leases(dsn: str, now: datetime.datetime) -> int:
+    """Remove the leases that ended or were released over ten minutes before `now`, and by the database's clock; how many.
+
+    Raises `Unavailable`. Harmless when several do it at once. Meant for every ten minutes: a license in use has a row for
+    each machine it saw.
+    """
+    connection = await connect(dsn)
+    try:
+        with translated():
+            clock: float = await connection.fetchval(load("clock"))
+            return await forget_ended(connection, int(min(now.timestamp(), clock)))
+    finally:
+        await close(connection)

@@ -61,7 +61,7 @@ async def _emptied(dsn: str) -> None:
 def test_migrate_says_what_it_applied_and_other_commands_ask_for_it(fresh: Shell) -> None:
     asyncio.run(_emptied(fresh.dsn))
     assert "keyturn migrate" in fresh.refused("product", "list")
-    assert fresh.ok("migrate") == "Applied 0001_first."
+    assert fresh.ok("migrate") == "Applied 0001_first.\nApplied 0002_floating."
 
 
 def test_without_an_account_commands_say_how_to_get_one(fresh: Shell) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import asyncpg
 
+from storage.postgres.leases import LeaseTable
 from storage.postgres.ledger import Ledger
 from storage.postgres.licenses import Licenses
 from storage.postgres.log import Log
 from storage.postgres.reads import Reads
 from storage.postgres.tokens import Tokens
-from storage.records import Change, Entry, License, Machine, Rule, Token, Verdict
+from storage.records import Change, Entry, Lease, LeaseKind, License, Machine, Rule, Token, Verdict
 from storage.stamps import new_stamp
 
 NOW = int(time.time())
@@ -33,6 +34,7 @@ class World:
     ledger: Ledger
     licenses: Licenses
     log: Log
+    table: LeaseTable
 
     async def license(self, machines: int = 5) -> str:
         """Make a license; its key."""
@@ -55,6 +57,29 @@ class World:
     async def activate(self, key: str, code: str, **how: Any) -> Any:
         """Activate by a rule that is as small as can be."""
         return await self.decide(key, partial(admit, code=code), **how)
+
+    async def show(self, key: str) -> License:
+        """The license as the database has it."""
+        return await self.licenses.show(self.token, self.product, key)
+
+    async def id(self, key: str) -> int:
+        """The id of a license."""
+        return await self.connection.fetchval("select id from licenses where key = $1", key)
+
+    async def leases(self, key: str) -> tuple[Lease, ...]:
+        """The rows of the leases of a license, by code."""
+        license_ = await self.id(key)
+        return (await self.table.read([license_]))[license_]
+
+    async def lift(self, key: str, *, to_table: bool, ready: bool = True) -> int:
+        """Raise the epoch of a license, and mark it ready if it is to be; the epoch."""
+        license_ = await self.id(key)
+        known = (await self.table.epochs([license_]))[license_].number
+        number = (await self.table.lift({license_: known}, to_table=to_table))[license_].number
+        if to_table and ready:
+            await self.table.settled()
+            await self.table.mark_ready({license_: number})
+        return number
 
     async def states(self, key: str) -> list[int]:
         """The states that are logged of a license, by id."""
@@ -93,6 +118,34 @@ def forget(license_: License, *, code: str) -> Verdict[str]:
     return Verdict("gone", Change(forget=code), logged(license_, 6010, code))
 
 
+def leased(
+    code: str,
+    *,
+    epoch: int = 2,
+    seq: int = 1,
+    released: bool = False,
+    expires: int = NOW + 600,
+    kind: LeaseKind = LeaseKind.REGULAR,
+) -> Lease:
+    """A lease, released at `expires` if it is."""
+    return Lease(code, kind, NOW, NOW, expires, f"{code}'s", "192.0.2.0", epoch, seq, released)
+
+
+def lease(license_: License, *, row: Lease) -> Verdict[str]:
+    """Write a lease that Valkey has granted: the license is not changed by it."""
+    return Verdict("leased", entry=logged(license_, 2014, row.code), lease=row)
+
+
+def lease_by_table(license_: License, *, code: str, now: int = NOW) -> Verdict[str]:
+    """Take a seat by the rows of the license: as small as can be."""
+    live = [row for row in license_.leases.values() if row.lives(now) and row.code != code]
+    if len(live) >= license_.max_machines:
+        return Verdict("full", entry=logged(license_, 2024, code))
+    seq = 1 + max((row.seq for row in license_.leases.values()), default=0)
+    row = leased(code, epoch=license_.epoch.number, seq=seq, expires=now + 600)
+    return Verdict("leased", Change(lease=row), logged(license_, 2014, code))
+
+
 def look(license_: License) -> Verdict[int]:
     """A verdict that writes nothing: how many machines there are."""
     return Verdict(len(license_.machines))
@@ -121,8 +174,8 @@ async def make(dsn: str, *, ledger_dsn: str = "", queue: int = 1000, batch: int 
     token = await tokens.find(token_id)
     assert token is not None
     return World(
-        dsn, connection, account, product, token, reads, tokens, ledger, Licenses(reads), Log(reads)
-    )
+        dsn, connection, account, product, token, reads, tokens, ledger, Licenses(reads), Log(reads), LeaseTable(reads)
+    )  # fmt: skip
 
 
 async def worker(dsn: str, *, queue: int = 1000, batch: int = 64) -> tuple[Reads, Tokens, Ledger]:

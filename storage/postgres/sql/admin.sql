@@ -76,6 +76,14 @@ values ($5, 1, $1, $2, $3, $4)
 -- All of the name. $1 product, $2 name
 delete from data_objects where referencer_type = 1 and referencer_id = $1 and name = $2 returning id
 
+-- name: products_with
+-- The products that have a key: an index lookup in each. $1 account, $2 key
+select p.id
+from products p
+join licenses l on l.product_id = p.id and l.key = $2
+where p.account_id = $1
+order by p.id
+
 -- name: tokens
 -- A token whose parent is revoked is as good as revoked itself. $1 account
 select t.id, t.name, t.permissions, t.product_lock, t.key_lock, t.feature_lock, t.expires, t.created,

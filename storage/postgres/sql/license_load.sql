@@ -13,6 +13,7 @@ select
     ) as product_data_objects,
     l.id, l.account_id, l.number, l.key, l.created, l.expires, l.period, l.features, l.notes, l.block,
     l.trial_activation, l.ever_activated, l.max_machines, l.allowed_machines, l.stamp,
+    l.lease_epoch, l.lease_epoch_at, l.lease_ready,
     array(
         select row (m.code, m.friendly_name, m.ip, m.proxy_ip, m.time)
         from machines m
@@ -25,6 +26,15 @@ select
         where d.referencer_type = 2 and d.referencer_id = l.id
         order by d.id
     ) as data_objects,
+    array(
+        select row (s.code, s.kind, s.start, s.time, s.expires, s.friendly_name, s.ip, s.epoch, s.seq, s.released)
+        from leases s
+        where s.license_id = l.id and l.lease_epoch % 2 = 1 and l.lease_ready
+        order by s.code
+    ) as leases,
+    array(
+        select n.code_hash from counted_codes n where n.license_id = l.id and l.trial_activation
+    ) as counted_codes,
     c.id as customer_id, c.name as customer_name, c.email, c.company_name, c.created as customer_created,
     c.stamp as customer_stamp
 from (
