@@ -7,10 +7,12 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import redis.asyncio
 from servers import Live, open_folder, start, stop
 
 from storage.embedded.home import lock, prepare
 from storage.embedded.postgres import Postgres
+from storage.embedded.valkey import Valkey
 from storage.postgres.migrate import migrate
 
 
@@ -38,6 +40,26 @@ async def dsn(postgres: Postgres) -> AsyncIterator[str]:
         await admin.execute(f'drop database "{name}" with (force)')
     finally:
         await admin.close()
+
+
+@pytest.fixture(scope="session")
+async def valkey() -> AsyncIterator[Valkey]:
+    """An embedded Valkey."""
+    with open_folder() as data, lock(data):
+        engine = Valkey(prepare(data))
+        await engine.start()
+        try:
+            yield engine
+        finally:
+            await engine.stop()
+
+
+@pytest.fixture
+async def redis_url(valkey: Valkey) -> str:
+    """Where that Valkey is, emptied for one test."""
+    async with redis.asyncio.from_url(valkey.url) as client:
+        await client.flushall()
+    return valkey.url
 
 
 @pytest.fixture
