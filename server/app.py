@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from server.config import Config
@@ -12,12 +12,15 @@ from server.services import Services
 from server.signing_keys import load, passphrase
 from server.wire.sign import Signer
 from storage.postgres.accounts import accounts
+from storage.postgres.installation import installation
+from storage.postgres.leases import LeaseTable
 from storage.postgres.ledger import Ledger
 from storage.postgres.licenses import Licenses
 from storage.postgres.log import Log
 from storage.postgres.migrate import check
 from storage.postgres.reads import Reads
 from storage.postgres.tokens import Tokens
+from storage.redis.seats import Seats
 from storage.stamps import new_stamp
 
 
@@ -35,32 +38,35 @@ async def worker(config: Config) -> AsyncIterator[Worker]:
     """Open everything that a worker works with. Raises `Unavailable`, `SchemaError`, `KeyFileError`."""
     dsn = config.database_url
     await check(dsn)
-    reads = Reads(dsn)
-    await reads.open()
-    tokens = Tokens(reads)
-    ledger = Ledger(
-        dsn, reads, queue=config.queue, batch=config.batch, licenses=config.cached_licenses, on_connect=tokens.forget
-    )
-    signers: dict[int, Signer] = {}
-    try:
+    async with AsyncExitStack() as closing:
+        reads = Reads(dsn)
+        closing.push_async_callback(reads.close)
+        await reads.open()
+        tokens = Tokens(reads)
+        ledger = Ledger(
+            dsn, reads, queue=config.queue, batch=config.batch, licenses=config.cached_licenses, on_connect=tokens.forget
+        )
         await ledger.open()
-        signers |= await _signers(config, reads)
+        seats = Seats(config.redis_url, await installation(reads), LeaseTable(reads), ledger.now)
+        closing.push_async_callback(seats.close)
+        await seats.open()
+        signers = await _signers(config, reads)
+        for signer in signers.values():
+            closing.callback(signer.close)
         svc = Services(
             ledger=ledger,
             licenses=Licenses(reads),
             tokens=tokens,
             log=Log(reads),
+            seats=seats,
             signers=signers,
             random_bytes=os.urandom,
             new_stamp=new_stamp,
+            max_overdraft=config.max_overdraft,
         )
         dispatcher = Dispatcher(svc, log_addresses=config.log_addresses)
         yield Worker(Endpoint(dispatcher, config.trusted_proxies), ledger, reads)
         await ledger.close()
-    finally:
-        for signer in signers.values():
-            signer.close()
-        await reads.close()
 
 
 async def _signers(config: Config, reads: Reads) -> dict[int, Signer]:

@@ -33,6 +33,7 @@ class Config:
     queue: int = 5_000
     batch: int = 128
     cached_licenses: int = 100_000
+    max_overdraft: int = 1_000
     signing_passphrase_file: Path | None = None
     log_level: str = "info"
 
@@ -58,6 +59,7 @@ VARIABLES = {
     "KEYTURN_QUEUE": "queue",
     "KEYTURN_BATCH": "batch",
     "KEYTURN_CACHED_LICENSES": "cached_licenses",
+    "KEYTURN_MAX_OVERDRAFT": "max_overdraft",
     "KEYTURN_SIGNING_PASSPHRASE_FILE": "signing_passphrase_file",
     "KEYTURN_LOG_LEVEL": "log_level",
 }
@@ -69,6 +71,7 @@ RANGES = {
     "queue": (1, 1_000_000),
     "batch": (1, 1_000),
     "cached_licenses": (1, 100_000_000),
+    "max_overdraft": (0, 1_000_000),
 }
 
 

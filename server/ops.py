@@ -29,6 +29,11 @@ class Sample(NamedTuple):
     name: str
     labels: tuple[tuple[str, str], ...]
 
+    @property
+    def is_worst(self) -> bool:
+        """Whether the worst worker speaks for all: seconds that go up and down cannot be added."""
+        return self.type == "gauge" and self.name.endswith("_seconds")
+
 
 class Slot:
     """One worker's place: its unix socket, what its worker had counted when last asked, and what earlier lives had."""
@@ -81,19 +86,20 @@ def _samples(text: str) -> Iterable[tuple[Sample, float]]:
 
 
 class Merged(Collector):
-    """The sum of the workers' metrics, by slot and never by process id."""
+    """The workers' metrics as one, by slot and never by process id: counts are added, of ages the worst is shown."""
 
     def __init__(self, counted: Iterable[Mapping[Sample, float]]) -> None:
         self._counted = counted
 
     def collect(self) -> Iterable[Metric]:
-        """Return every family once, each sample summed over the slots."""
-        sums: dict[Sample, float] = defaultdict(float)
+        """Return every family once, each sample over all slots."""
+        found: dict[Sample, list[float]] = defaultdict(list)
         for counted in self._counted:
             for sample, value in counted.items():
-                sums[sample] += value
+                found[sample].append(value)
         families: dict[str, Metric] = {}
-        for sample, value in sums.items():
+        for sample, values in found.items():
+            value = max(values, key=abs) if sample.is_worst else sum(values)
             family = families.setdefault(sample.family, Metric(sample.family, sample.documentation, sample.type))
             family.add_sample(sample.name, dict(sample.labels), value)
         return families.values()

@@ -6,6 +6,7 @@ It binds the socket once and hands it down; what ends by itself is started again
 import asyncio
 import contextlib
 import datetime
+import math
 import os
 import shutil
 import signal
@@ -13,9 +14,9 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import redis.asyncio
 import structlog
@@ -36,18 +37,20 @@ from storage.embedded.valkey import Valkey
 from storage.errors import StorageError
 from storage.postgres.admin import administration
 from storage.postgres.migrate import migrate
-from storage.postgres.upkeep import upkeep
+from storage.postgres.upkeep import forget_leases, upkeep
 
 BACKLOG = 4096
 DRAIN_SECONDS = 12.0
 READY_SECONDS = 60.0
 OPS_KEEP_ALIVE_SECONDS = 75.0
 UPKEEP_SECONDS = 6 * 3600.0
+LEASES_SECONDS = 600.0
 QUICK_DEATH_SECONDS = 2.0
 PAUSE_SECONDS = 1.0
 FAILED = 1
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 
 class Engine(Protocol):
@@ -112,6 +115,7 @@ class Supervisor:
             if await self._until_ready():
                 self._announce(listening, ops_socket)
                 self._spawn(self._upkeep())
+                self._spawn(self._forget_leases())
                 await self._stop.wait()
             log.info("supervisor.draining")
             listening.close()  # nobody new: whoever is connected gets an answer
@@ -278,6 +282,19 @@ class Supervisor:
                 pause = 60.0
             await asyncio.sleep(pause)
 
+    async def _forget_leases(self) -> None:
+        """Remove the rows of floating seats that ended a while ago, by the clock that is behind.
+
+        Their times are those of the engine that decided. A row that stays longer does no harm; one that goes too early does.
+        """
+        while True:
+            try:
+                clocks = (time.time(), await _valkey_time(self._redis_url))
+                await forget_leases(self._postgres_dsn, datetime.datetime.fromtimestamp(min(clocks), datetime.UTC))
+            except StorageError as error:
+                log.warning("upkeep.leases_failed", why=str(error))
+            await asyncio.sleep(LEASES_SECONDS)
+
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -325,10 +342,20 @@ def _url(listening: socket.socket) -> str:
 
 async def _answers(redis_url: str) -> bool:
     """Ask Valkey whether it is there."""
+    return await _asked(redis_url, lambda client: client.ping()) is not None
+
+
+async def _valkey_time(redis_url: str) -> float:
+    """Ask Valkey for its time, in Unix seconds; infinity if it is not there."""
+    clock = await _asked(redis_url, lambda client: client.time())
+    return math.inf if clock is None else float(clock[0])
+
+
+async def _asked(redis_url: str, ask: Callable[[redis.asyncio.Redis], Awaitable[T]]) -> T | None:
     client = redis.asyncio.from_url(redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=1, socket_connect_timeout=1)
     try:
-        return bool(await client.ping())
+        return await ask(client)
     except (RedisError, OSError):
-        return False
+        return None
     finally:
         await client.aclose()

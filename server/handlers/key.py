@@ -4,13 +4,14 @@ from collections.abc import Callable
 from functools import partial
 
 from server import metrics
-from server.handlers.licensed import licensed
+from server.handlers import floating
+from server.handlers.licensed import Own, licensed, shows_seats
 from server.rules import activation, editing, keystring, trial
 from server.rules.codes import Code, Refusal
 from server.rules.grants import Caller
 from server.services import Services
 from server.wire import replies, requests
-from storage.errors import Conflict, NoCustomer, Unavailable
+from storage.errors import Conflict, NoCustomer
 from storage.records import Creation, License, Product, Rule
 
 
@@ -23,9 +24,7 @@ async def decide(svc: Services, caller: Caller, product_id: int, key: str, rule:
     return decided.license
 
 
-async def create(
-    svc: Services, caller: Caller, product_id: int, rule: Callable[[Product], Creation[Code | None]]
-) -> None:
+async def create(svc: Services, caller: Caller, product_id: int, rule: Callable[[Product], Creation[Code | None]]) -> None:
     """Make licenses in one product, or raise what the rule refused with."""
     refusal = await svc.licenses.create(caller.token, product_id, rule)
     if refusal is not None:
@@ -36,28 +35,29 @@ async def activate(svc: Services, ask: requests.Activate, now: int) -> replies.L
     """Register a machine with a license, within its limit, and return the signed license.
 
     Repeating the call for a machine that is registered always succeeds. Expiry has no effect here: the client checks it.
-    `FloatingTimeInterval` above 0 asks for a floating seat.
+    `FloatingTimeInterval` above 0 asks for a floating seat for so many seconds instead; repeating the call before they are
+    over keeps it. Up to `MaxOverdraft` seats above the limit are granted, and marked.
     """
     if ask.floating_time_interval > 0:
-        raise Unavailable("floating seats are not served yet")
-    rule = partial(
-        activation.activate, code=ask.machine_code, friendly_name=ask.friendly_name, caller=ask.caller, now=now
-    )
+        taken = await floating.take(svc, ask, now, lists=shows_seats(ask))
+        return await licensed(svc, ask, taken.license, Own(seat=taken.seat, floats=True, leases=taken.leases), now)
+    rule = partial(activation.activate, code=ask.machine_code, friendly_name=ask.friendly_name, caller=ask.caller, now=now)
     license_ = await decide(svc, ask.caller, ask.product_id, ask.key, rule)
-    return await licensed(svc, ask, license_, own=ask.machine_code, now=now)
+    return await licensed(svc, ask, license_, Own(code=ask.machine_code), now)
 
 
 async def get_key(svc: Services, ask: requests.GetKey, now: int) -> replies.Licensed:
     """Return the signed license without registering anything. Not logged; blocked licenses are returned as well."""
     rule = partial(activation.read, caller=ask.caller)
     license_ = await decide(svc, ask.caller, ask.product_id, ask.key, rule)
-    return await licensed(svc, ask, license_, own=None, now=now)
+    return await licensed(svc, ask, license_, Own(), now)
 
 
 async def deactivate(svc: Services, ask: requests.Deactivate, now: int) -> replies.Done:
     """Remove a machine from a license, with all that is kept of it, or give a floating seat back (`Floating`)."""
     if ask.floating:
-        raise Unavailable("floating seats are not served yet")
+        await floating.give_back(svc, ask, now)
+        return replies.Done()
     rule = partial(activation.deactivate, code=ask.machine_code, caller=ask.caller, now=now)
     await decide(svc, ask.caller, ask.product_id, ask.key, rule)
     return replies.Done()

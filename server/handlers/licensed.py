@@ -1,37 +1,109 @@
 """The answer that shows a license: the document in the form that was asked for, sealed. Used by several methods."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from server import metrics
 from server.rules import fields
+from server.rules.fields import Field
 from server.services import Services
 from server.wire import encode, replies, requests
 from server.wire.requests import SignMethod
-from storage.records import License
+from server.wire.sign import Signer
+from storage.records import Lease, License
+
+LISTS_SEATS = 3  # the model version from which on all seats are listed
+
+Ask = requests.Activate | requests.GetKey
 
 
-async def licensed(
-    svc: Services, ask: requests.Activate | requests.GetKey, license_: License, *, own: str | None, now: int
-) -> replies.Licensed:
-    """Return the license as its caller may see it. `own` is the call's machine, listed even where machines are hidden."""
+class Own(NamedTuple):
+    """What the license shows of its caller even where machines are hidden: a machine code, or a floating seat.
+
+    `floats` is for a call that asked for a seat, if none was needed: before model version 3 it lists nothing else.
+    `leases` are all seats, where they are known already.
+    """
+
+    code: str | None = None
+    seat: Lease | None = None
+    floats: bool = False
+    leases: Sequence[Lease] | None = None
+
+
+class _Seats(NamedTuple):
+    """What is to be shown of seats: the rows of the machine list (None: the node-locked ones), how many are in use."""
+
+    rows: Sequence[encode.Row] | None
+    used: int
+
+
+class _Shown(NamedTuple):
+    """How the license is shown, and when."""
+
+    view: encode.View
+    seats: _Seats
+    now: int
+
+
+async def licensed(svc: Services, ask: Ask, license_: License, own: Own, now: int) -> replies.Licensed:
+    """Return the license as its caller may see it."""
+    seats = await _seats(svc, ask, license_, own)
     with metrics.sign_seconds.time():
-        return await _sealed(svc, ask, license_, own, now)
+        mid = own.code if own.seat is None else encode.lease_row(own.seat).mid
+        view = encode.View(model_version=ask.model_version, mask=_mask(ask), own=mid)
+        return await _sealed(svc.signers[ask.caller.token.account_id], ask, license_, _Shown(view, seats, now))
 
 
-async def _sealed(
-    svc: Services, ask: requests.Activate | requests.GetKey, license_: License, own: str | None, now: int
-) -> replies.Licensed:
-    token = ask.caller.token
-    signer = svc.signers[token.account_id]
-    mask = fields.effective(token.feature_lock, ask.fields_to_return)
-    view = encode.View(model_version=ask.model_version, mask=mask, own=own)
+def shows_seats(ask: Ask) -> bool:
+    """Whether the answer says anything of the floating seats of others."""
+    return _lists(ask) or _counts(ask)
+
+
+def _lists(ask: Ask) -> bool:
+    return ask.model_version >= LISTS_SEATS and not _mask(ask) & Field.ACTIVATED_MACHINES
+
+
+def _counts(ask: Ask) -> bool:
+    return ask.metadata and ask.floating_time_interval > 0
+
+
+def _mask(ask: Ask) -> int:
+    return fields.effective(ask.caller.token.feature_lock, ask.fields_to_return)
+
+
+async def _seats(svc: Services, ask: Ask, license_: License, own: Own) -> _Seats:
+    """Find out what is to be shown of floating seats; asks nobody about a license that never had any."""
+    leases: Sequence[Lease] = ()
+    if license_.epoch.number and shows_seats(ask):
+        known = await svc.seats.live(license_) if own.leases is None else own.leases
+        leases = _with_own(known, own.seat)
+    used = len(leases) if _counts(ask) else 0
+    if _lists(ask):
+        return _Seats(encode.rows(license_, leases) if leases else None, used)
+    if own.floats:
+        return _Seats([] if own.seat is None else [encode.lease_row(own.seat)], used)
+    return _Seats(None, used)
+
+
+def _with_own(leases: Sequence[Lease], own: Lease | None) -> Sequence[Lease]:
+    """Put in the caller's seat as its verdict left it: what was read may be a moment older, or newer."""
+    if own is None:
+        return leases
+    others = [lease for lease in leases if lease.code != own.code]
+    return sorted([*others, own], key=lambda lease: (lease.start, lease.code))
+
+
+async def _sealed(signer: Signer, ask: Ask, license_: License, shown: _Shown) -> replies.Licensed:
+    view, seats, now = shown
     metadata = None
     if ask.metadata:
-        unsigned = encode.metadata(license_, now)
+        unsigned = encode.metadata(license_, now, seats.used)
         metadata = encode.metadata_block(unsigned, await signer.seal512(unsigned.data), now)
     if ask.sign_method is SignMethod.STRING_SIGN:  # always signed: the form has no other use
-        document = encode.document(license_, view, now)
+        document = encode.document(license_, view, now, rows=seats.rows)
         seal = await signer.seal(document)
         return replies.Licensed(encode.base64_text(document), encode.base64_text(seal), metadata)
     if not ask.sign:
-        return replies.Licensed(encode.linq(license_, view, None).body, None, metadata)
-    linq = encode.linq(license_, view, now)
+        return replies.Licensed(encode.linq(license_, view, None, rows=seats.rows).body, None, metadata)
+    linq = encode.linq(license_, view, now, rows=seats.rows)
     return replies.Licensed(encode.signed(linq.body, await signer.seal(linq.text)), None, metadata)

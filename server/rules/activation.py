@@ -40,6 +40,17 @@ def deactivate(license: License, *, code: str, caller: Caller, now: int) -> Verd
     return Verdict(refusal, change, license_entry(license, state, caller=caller, now=now, code=code))
 
 
+def countdown(license: License, now: int) -> int | None:
+    """Return when the license ends if a new machine, or a new seat, starts its trial countdown, else None."""
+    if not license.trial_activation:
+        return None
+    first_only = setting(license.product, "cryptolens_trialactivation") == "first_activation"
+    if first_only and license.ever_activated:
+        return None
+    # A license that was extended to the end of time has a period that leads beyond it.
+    return min(after(now, license.period), LATEST)
+
+
 def _outcome(license: License, machine: Machine, caller: Caller) -> tuple[State, Change | None]:
     """Protocol: Activate rows 7 to 11, in their order: a known machine is admitted before any limit is looked at."""
     if key_lock_forbids(caller.token, license.id):
@@ -56,7 +67,7 @@ def _outcome(license: License, machine: Machine, caller: Caller) -> tuple[State,
 
 def _newcomer(license: License, machine: Machine) -> tuple[State, Change | None]:
     """Protocol: Activate rows 12 to 14. The state tells how a machine got in; a countdown only if nothing else does."""
-    expires = _countdown(license, machine.time)
+    expires = countdown(license, machine.time)
     change = Change(register=machine, expires=expires, ever_activated=None if license.ever_activated else True)
     if len(license.machines) < license.max_machines:
         return (State.NEW_MACHINE if expires is None else State.COUNTDOWN_STARTED), change
@@ -70,17 +81,6 @@ def _renamed(known: Machine, friendly_name: str) -> Change | None:
     if friendly_name in ("", known.friendly_name):
         return None
     return Change(register=known._replace(friendly_name=friendly_name))
-
-
-def _countdown(license: License, now: int) -> int | None:
-    """Return when the license ends if a new machine starts its trial countdown, else None."""
-    if not license.trial_activation:
-        return None
-    first_only = setting(license.product, "cryptolens_trialactivation") == "first_activation"
-    if first_only and license.ever_activated:
-        return None
-    # A license that was extended to the end of time has a period that leads beyond it.
-    return min(after(now, license.period), LATEST)
 
 
 def _priority_codes(allowed_machines: str) -> set[str]:

@@ -13,24 +13,38 @@ class State(IntEnum):
     NEW_MACHINE = 2011
     COUNTDOWN_STARTED = 2012
     PRIORITY_MACHINE = 2013
+    FLOATING = 2014
+    OVERDRAFT = 2015
     ACTIVATION_DENIED = 2020
     KEY_BLOCKED = 2022
     LIMIT_REACHED = 2023
+    FLOATING_LIMIT = 2024
     KEY_CREATED = 3010
     TRIAL_CREATED = 3011
     TRIAL_RETURNED = 3012
     CREATION_REFUSED = 3020
     TRIAL_REFUSED = 3021
     DEACTIVATED = 6010
+    RELEASED = 6011
     DEACTIVATION_REFUSED = 6020
     EDITED = 7010
     EDIT_REFUSED = 7020
 
 
 def license_entry(
-    license: License, state: State, *, caller: Caller, now: int, code: str = "", friendly_name: str = ""
+    license: License,
+    state: State,
+    *,
+    caller: Caller,
+    now: int,
+    code: str = "",
+    friendly_name: str = "",
+    floating_expires: int = 0,
 ) -> Entry:
-    """Return the row of a call that reached a license: the machine as the call names it, the address masked."""
+    """Return the row of a call that reached a license: the machine as the call names it, the address masked.
+
+    `floating_expires` is when the seat ends that the call was given, 0 if it was given none.
+    """
     return Entry(
         license.account_id,
         license.product.id,
@@ -41,6 +55,7 @@ def license_entry(
         state,
         code,
         friendly_name,
+        floating_expires,
     )
 
 

@@ -6,16 +6,17 @@ times in Unix seconds; the object of LinqSign, in camelCase with ISO times; and 
 
 from base64 import b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 import orjson
 
 from server.rules.fields import Field
+from server.rules.floating import PREFIXES
 from server.rules.term import status
 from server.wire.replies import Done, Key, Keys, Licensed, Logs, Reply
-from storage.records import Customer, License, LoggedEntry
+from storage.records import Customer, Lease, License, LoggedEntry
 
 
 class View(NamedTuple):
@@ -37,6 +38,25 @@ class Row(NamedTuple):
     time: int
     friendly_name: str
     floating_expires: int = 0
+
+
+_NO_ADDRESS = "0.0.0.0"  # noqa: S104 (an answer, nothing listens there): the Rust SDK parses the address
+
+
+def lease_row(lease: Lease) -> Row:
+    """Return a floating seat as an answer lists it."""
+    return Row(
+        PREFIXES[lease.kind] + lease.code, lease.ip or _NO_ADDRESS, lease.start, lease.friendly_name, lease.expires
+    )
+
+
+def rows(license: License, leases: Iterable[Lease]) -> list[Row]:
+    """Return all machines: the node-locked ones, then the floating seats."""
+    return [*_node_locked(license), *map(lease_row, leases)]
+
+
+def _node_locked(license: License) -> list[Row]:
+    return [Row(each.code, each.ip, each.time, each.friendly_name) for each in license.machines.values()]
 
 
 class Reseller(NamedTuple):
@@ -137,17 +157,21 @@ def document(
 ) -> bytes:
     """Return the document that StringSign signs and sends, signed at `now` (Unix seconds).
 
-    `rows` None lists the node-locked machines, and then all but the sign date is kept for the next call.
+    `rows` None lists the node-locked machines. All but the list of machines and the sign date is kept for the next call;
+    of the node-locked machines the list, too.
     """
-    if rows is not None or reseller is not None:
+    if reseller is not None:
         return b'%b,"SignDate":%d}' % (_open_document(license, view, rows, reseller), now)
     customer = 0 if license.customer is None else license.customer.stamp
-    own = view.own if view.mask & _MACHINES else None
-    key = (license.stamp, customer, view.model_version, int(view.mask), own)
+    own = view.own if view.mask & _MACHINES and rows is None else None
+    key = (license.stamp, customer, view.model_version, int(view.mask), own, rows is None)
     kept = _documents.find(key)
     if kept is None:
-        kept = _open_document(license, view, None, None)
+        kept = _open_document(license, view, None if rows is None else (), None)
         _documents.keep(key, kept)
+    if rows is not None:  # this text stands nowhere else: in a value, its quotes would be escaped
+        machines = orjson.dumps(_machines(license, view, rows, _STRING))
+        kept = kept.replace(_NO_MACHINES, _MACHINES_FOLLOW + machines, 1)
     return b'%b,"SignDate":%d}' % (kept, now)
 
 
@@ -257,6 +281,8 @@ _LINQ = _Spelling(
 )
 
 _MACHINES = int(Field.ACTIVATED_MACHINES)
+_MACHINES_FOLLOW = b'"ActivatedMachines":'
+_NO_MACHINES = _MACHINES_FOLLOW + b"[]"
 _MACHINE_FIELDS = {1: 3, 2: 4, 3: 5}  # how many of a machine's fields each model version has
 _WITH_RESELLER = 3  # the model version that shows it
 
@@ -300,7 +326,7 @@ def _license_members(
 def _machines(license: License, view: View, rows: Sequence[Row] | None, spelling: _Spelling) -> list[dict[str, object]]:
     """Return the machines to list; if they are hidden, only the caller's own, whatever prefix it has."""
     if rows is None:
-        rows = [Row(each.code, each.ip, each.time, each.friendly_name) for each in license.machines.values()]
+        rows = _node_locked(license)
     if view.mask & _MACHINES:
         rows = [row for row in rows if row.mid == view.own]
     names = spelling.names.machine[: _MACHINE_FIELDS[view.model_version]]

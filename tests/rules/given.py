@@ -1,7 +1,21 @@
 """The records that examples begin with, each with what the example does not care about filled in. No checks here."""
 
 from server.rules.grants import Caller
-from storage.records import Change, DataObject, Feature, FeatureType, License, Machine, Product, Token
+from storage.records import (
+    NEVER_FLOATING,
+    Change,
+    DataObject,
+    Epoch,
+    Feature,
+    FeatureType,
+    Lease,
+    LeaseKind,
+    License,
+    Machine,
+    Product,
+    Token,
+    Wish,
+)
 
 NOW = 1_000_000_000
 DAY = 86_400
@@ -9,6 +23,9 @@ DAY = 86_400
 FULL_ADDRESS = "198.51.100.77"
 PROXY_ADDRESS = "203.0.113.66"
 MASKED_ADDRESS = "198.51.100.0"
+
+BY_VALKEY = Epoch(2_000_000_000_000, NOW - DAY)
+BY_TABLE = Epoch(2_000_000_000_001, NOW - DAY, ready=True)
 
 
 def a_token(*, product_lock: int = 0, key_lock: int = 0, feature_lock: int = 0, expires: int | None = None) -> Token:
@@ -82,8 +99,11 @@ def a_license(
     trial_activation: bool = False,
     max_machines: int = 2,
     allowed_machines: str = "",
+    epoch: Epoch = NEVER_FLOATING,
+    leases: tuple[Lease, ...] = (),
+    counted_codes: frozenset[bytes] = frozenset(),
 ) -> License:
-    """Return a license of 30 days for two machines, with those machines registered."""
+    """Return a license of 30 days for two machines, with those machines registered and those leases in its table."""
     registered = [a_machine(machine) if isinstance(machine, str) else machine for machine in machines]
     return License(
         id=1005,
@@ -105,7 +125,30 @@ def a_license(
         machines={machine.code: machine for machine in registered},
         data_objects=(),
         stamp=55,
+        epoch=epoch,
+        leases={lease.code: lease for lease in leases},
+        counted_codes=counted_codes,
     )
+
+
+def a_wish(code: str, *, interval: int = 100, overdraft: int = 0, friendly_name: str = "") -> Wish:
+    """Return the wish for a seat for 100 seconds, within the limit unless given."""
+    return Wish(code, interval, overdraft, friendly_name, MASKED_ADDRESS)
+
+
+def a_lease(
+    code: str,
+    kind: LeaseKind = LeaseKind.REGULAR,
+    *,
+    start: int = NOW - 50,
+    time: int = NOW - 50,
+    expires: int = NOW + 50,
+    epoch: int = BY_TABLE.number,
+    seq: int = 1,
+    released: bool = False,
+) -> Lease:
+    """Return a regular seat, taken 50 seconds ago for 100 seconds; `released`: and given back."""
+    return Lease(code, kind, start, time, expires, "", MASKED_ADDRESS, epoch, seq, released)
 
 
 def left_by(license: License, change: Change | None) -> License:

@@ -1,0 +1,30 @@
+"""How things are named in Valkey."""
+
+from hashlib import blake2b
+
+SHARDS = 256
+LONGEST_FIELD = 64  # bytes; a hash with longer fields takes three times the memory
+
+
+def seats_key(installation: str, license_id: int) -> bytes:
+    """Return the key of a license's seats.
+
+    Installations may share a server. The tag in braces keeps the keys of one shard together on a cluster.
+    """
+    return b"keyturn:%s:{s%03d}:seats:%d" % (installation.encode(), license_id % SHARDS, license_id)
+
+
+def probe_key(installation: str) -> bytes:
+    """Return the key that is written to see whether Valkey takes writes."""
+    return b"keyturn:%s:{s000}:probe" % installation.encode()
+
+
+def field_of(code: str) -> tuple[bytes, bytes]:
+    """Return the field of a machine code, and the code to keep beside it: empty, unless the field is a digest of it.
+
+    No machine code holds a NUL, so a digest is never mistaken for one.
+    """
+    field = code.encode()
+    if len(field) <= LONGEST_FIELD:
+        return field, b""
+    return b"\0" + blake2b(field, digest_size=16).digest(), field

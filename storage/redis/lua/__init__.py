@@ -1,0 +1,15 @@
+"""Scripts as source: in files. Each is read behind what all of them share: the clock and the set of seats."""
+
+from importlib.resources import files
+
+SEATS = ("claim", "settle", "restore", "drop", "peek", "list", "seed")
+
+
+def scripts(clock: str = "") -> dict[str, str]:
+    """Return the scripts of the seats by name; `clock` is another source of time, for tests."""
+    shared = (clock or _text("clock")) + _text("set")
+    return {name: shared + _text(name) for name in SEATS}
+
+
+def _text(name: str) -> str:
+    return files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")

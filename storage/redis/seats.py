@@ -1,0 +1,412 @@
+"""Floating seats in Valkey: claims them, gives them back, and finds out who decides when Valkey does not.
+
+The record is PostgreSQL's leases table; Valkey has a copy in which a seat can be claimed in some microseconds, and may
+lose it at any moment. A claim counts once its verdict is committed, which it is only under the epoch that it was made
+under (`records.Epoch`). So it does no harm to ask an old set, or to be answered late.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import structlog
+
+from server import metrics
+from storage.errors import Busy, StorageError
+from storage.lru import Lru
+from storage.ports import LeaseTable
+from storage.records import ByTable, Claim, Epoch, Held, Lease, LeaseKind, License, Peek, Wish
+from storage.redis.handover import Handover
+from storage.redis.keys import field_of, probe_key, seats_key
+from storage.redis.lua import scripts
+from storage.redis.mux import Mux, NotSent, Refused, Unknown
+
+ROUNDS = 5
+TABLE_SECONDS = 5  # for which the leases table decides at least, once it does: workers may see Valkey differently
+SEED_SECONDS = 0.2  # how long to wait for the seed of another worker
+SEED_POLL_SECONDS = 0.005
+RECENT_SECONDS = 2  # what was raised longer ago is seeded by now, or never will be
+BLIP_SECONDS = 0.1  # a connection that is there again so soon does not make the table decide
+PROBE_SECONDS = 1.0  # how long it is believed that Valkey takes writes, or does not
+DOUBT_SECONDS = 1.0
+PHANTOM_SECONDS = 10  # by then every claim is committed, or never will be
+MANY = 1_000  # leases; more are listed over the other connection
+SEED_PATIENCE = 5.0
+CLOCKS_SECONDS = 60.0
+CLOCKS_APART = 1.0
+
+NO_ANSWER = (NotSent, Unknown, Refused)
+LOOK = 3  # what the claim script answers when the table must say whether a lease above the limit is committed
+KINDS = {int(kind): kind for kind in LeaseKind}
+CLAIMED, RENEWED, PROMOTED, REFUSED, RELEASED = map(
+    metrics.seat_claims.labels, ("claimed", "renewed", "promoted", "refused", "released")
+)
+
+log = structlog.get_logger()
+
+
+class Reply(NamedTuple):
+    """What a script answered, and the life of the server that did."""
+
+    run: bytes
+    values: Sequence[Any]  # numbers, but for leases: the scripts are ours
+
+    @property
+    def seeded(self) -> bool:
+        """Whether the set was there, and of this life of the server."""
+        return bool(self.values[0] > 0)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the set; 0 if it was not seeded."""
+        return self.values[1] if self.seeded else 0
+
+    @property
+    def cause(self) -> str:
+        """Why the set has to be seeded anew."""
+        return {0: "absent", -1: "run_id"}.get(self.values[0], "epoch")
+
+
+class Seats:
+    """The seats of one worker. See `ports.Seats`.
+
+    `installation` tells apart who shares a Valkey; `now` gives PostgreSQL's time; `clock` is another source of time for
+    the scripts, for tests.
+    """
+
+    def __init__(self, url: str, installation: str, table: LeaseTable, now: Callable[[], float], *, clock: str = "") -> None:
+        self._installation = installation
+        self._table = table
+        self._now = now
+        sources = scripts(clock)
+        self._hot = Mux(url, sources, name="seats", on_up=self._came_up, on_down=self._went_down)
+        # What takes long is sent over a connection of its own: the others would wait behind it.
+        self._bulk = Mux(url, sources, name="seeds", patience=SEED_PATIENCE)
+        self._handover = Handover(table, self._seed)
+        self._doubted: Lru[int, float] = Lru(10_000)
+        self._up = asyncio.Event()
+        self._down_since = time.monotonic()
+        self._probed = float("-inf")
+        self._takes_writes = False
+        self._probing = asyncio.Lock()
+        self._clocks: asyncio.Task[None] | None = None
+        metrics.valkey_oldest_seconds.set_function(lambda: self._hot.oldest_seconds)
+
+    async def open(self) -> None:
+        """Connect. A Valkey that is not there is waited for in the background: seats are decided without it."""
+        await asyncio.gather(self._hot.open(), self._bulk.open())
+        self._clocks = asyncio.create_task(self._compare_clocks())
+
+    async def close(self) -> None:
+        """Close the connections; no call may be under way any more."""
+        if self._clocks is not None:
+            self._clocks.cancel()
+            await asyncio.gather(self._clocks, return_exceptions=True)
+        await self._handover.close()
+        await self._hot.close()
+        await self._bulk.close()
+
+    # What a handler asks
+
+    async def claim(self, license: License, wish: Wish, *, lists: bool = False) -> Claim | ByTable:
+        """See `ports.Seats`."""
+        most = MANY if lists else 0
+        claim = await self._claim(license, wish, most)
+        if isinstance(claim, Claim) and claim.lease is None and await self._a_phantom_holds(license.id, claim):
+            await self._seed_anew(license.id, claim.epoch, "doubt")
+            claim = await self._claim(license, wish, most)
+        return claim
+
+    async def peek(self, license: License, code: str) -> Peek | ByTable:
+        """See `ports.Seats`."""
+        field, _ = field_of(code)
+        reply = await self._ask(license, "peek", (field,))
+        if isinstance(reply, ByTable):
+            return reply
+        _, epoch, seq, now = reply.values
+        return Peek(epoch, seq, now, reply.run)
+
+    async def confirm(self, license_id: int, claim: Claim) -> None:
+        """See `ports.Seats`."""
+        lease = claim.lease
+        if lease is not None and claim.kept > lease.expires:
+            await self._finish(license_id, "settle", claim.run, (*_named(lease), lease.expires))
+
+    async def undo(self, license_id: int, claim: Claim) -> None:
+        """See `ports.Seats`."""
+        lease, was = claim.lease, claim.was
+        if lease is None:
+            return
+        if was is None:
+            await self._finish(license_id, "drop", claim.run, _named(lease))
+        elif was != (lease.kind, claim.kept):
+            await self._finish(license_id, "restore", claim.run, (*_named(lease), int(was.kind), was.expires))
+
+    async def free(self, license_id: int, code: str, peek: Peek) -> None:
+        """See `ports.Seats`."""
+        RELEASED.inc()
+        field, _ = field_of(code)
+        await self._finish(license_id, "drop", peek.run, (field, peek.epoch, peek.seq))
+
+    async def live(self, license: License) -> tuple[Lease, ...]:
+        """See `ports.Seats`."""
+        epoch = license.epoch
+        if not epoch.number:
+            return ()
+        if epoch.by_table and epoch.ready:
+            return _living(license.leases.values(), int(self._now()))
+        if not epoch.by_table and (found := await self._list(license.id)) is not None:
+            at, leases, now = found
+            if at >= epoch.number:
+                return _living(leases, now)
+        rows = await self._table.read([license.id])
+        return _living(rows.get(license.id, ()), int(self._now()))
+
+    # Claims
+
+    async def _claim(self, license: License, wish: Wish, most: int) -> Claim | ByTable:
+        field, code = field_of(wish.code)
+        limit = license.max_machines
+        values = (field, wish.interval, limit, wish.overdraft, wish.ip, wish.friendly_name, code, most)
+        reply = await self._ask(license, "claim", (*values, b""))
+        if isinstance(reply, Reply) and reply.values[0] == LOOK:
+            known = await self._has_regular(license.id, wish.code, reply.values[2])
+            reply = await self._ask(license, "claim", (*values, int(known)))
+        return reply if isinstance(reply, ByTable) else _claim(reply, wish, limit)
+
+    async def _has_regular(self, license_id: int, code: str, now: int) -> bool:
+        """Whether a regular lease of the machine is committed and lives."""
+        rows = (await self._table.read([license_id])).get(license_id, ())
+        return any(row.code == code and row.kind is LeaseKind.REGULAR and row.lives(now) for row in rows)
+
+    async def _ask(self, license: License, script: str, values: Sequence[bytes | str | int]) -> Reply | ByTable:
+        """Run a script on the license's set, seeded under the epoch that counts; or find that the table decides."""
+        epoch, waited_for = license.epoch, 0
+        for _ in range(ROUNDS):
+            if not epoch.by_valkey:
+                if epoch.by_table and not await self._may_return(epoch):
+                    return await self._by_table(license.id, epoch)
+                cause = "back" if epoch.by_table else "first"
+            else:
+                reply = await self._reply(script, license.id, values)
+                if reply is None:
+                    return await self._by_table(license.id, epoch)
+                if reply.epoch == epoch.number:
+                    return reply
+                known, epoch = epoch, await self._fresh(license.id)
+                if reply.epoch == epoch.number:
+                    return reply
+                # The license was old, or somebody has raised the epoch just now: the set may be on its way. Raised once
+                # more it would never be used, and two workers could go on like that for all of their rounds.
+                if epoch.number != known.number or (epoch.number != waited_for and self._recent(epoch)):
+                    waited_for = epoch.number
+                    await self._wait_for_seed(license.id, epoch)
+                    continue
+                cause = reply.cause
+            if not await self._writable():
+                return await self._by_table(license.id, epoch)
+            await self._seed_anew(license.id, epoch.number, cause)
+            epoch = await self._fresh(license.id)
+        raise Busy("five rounds did not find who decides on a floating seat")
+
+    async def _reply(self, script: str, license_id: int, values: Sequence[bytes | str | int]) -> Reply | None:
+        """Run a script; None if Valkey refuses, or is out of reach for longer than a moment.
+
+        A claim that got no reply may have been done; made anew it is a renewal.
+        """
+        for _ in range(2):
+            try:
+                return await self._run(script, license_id, values)
+            except Refused:
+                return None
+            except (NotSent, Unknown):
+                if not await self._soon_up():
+                    return None
+        return None
+
+    async def _run(self, script: str, license_id: int, values: Sequence[bytes | str | int]) -> Reply:
+        run = self._hot.run
+        answer = await self._hot.script(script, [self._key(license_id)], [run, *values])
+        return Reply(run, answer)
+
+    async def _finish(self, license_id: int, script: str, run: bytes, values: tuple[bytes | int, ...]) -> None:
+        """Change the set after a verdict. If that cannot be, the lease lapses, or is found when it stands in the way."""
+        try:
+            await self._hot.script(script, [self._key(license_id)], [run, *values])
+        except NO_ANSWER:
+            metrics.seats_left.inc()
+
+    # Who decides
+
+    async def _by_table(self, license_id: int, epoch: Epoch) -> ByTable:
+        metrics.seats_by_table.inc()
+        if not (epoch.by_table and epoch.ready):
+            await self._handover.to_table(license_id)
+        return ByTable(self._now())
+
+    async def _may_return(self, epoch: Epoch) -> bool:
+        """Whether Valkey may decide again on a license that the table decides on."""
+        return self._now() >= epoch.at + TABLE_SECONDS + 1 and await self._writable()  # `at` is in whole seconds
+
+    async def _seed_anew(self, license_id: int, known: int, cause: str) -> None:
+        if await self._handover.to_valkey(license_id, known):
+            metrics.seat_seeds.labels(cause).inc()
+        else:
+            await self._wait_for_seed(license_id, await self._fresh(license_id))
+
+    async def _wait_for_seed(self, license_id: int, epoch: Epoch) -> None:
+        """Wait a little until another worker has put a set of that epoch, raised just now, into Valkey."""
+        if epoch.by_table or not self._recent(epoch):
+            return
+        field, _ = field_of("")
+        deadline = time.monotonic() + SEED_SECONDS
+        with suppress(*NO_ANSWER):  # the next round finds out
+            while time.monotonic() < deadline:
+                if (await self._run("peek", license_id, (field,))).epoch >= epoch.number:
+                    return
+                await asyncio.sleep(SEED_POLL_SECONDS)
+
+    def _recent(self, epoch: Epoch) -> bool:
+        """Whether an epoch was raised so lately that its seed may still be on its way."""
+        return self._now() <= epoch.at + RECENT_SECONDS
+
+    async def _fresh(self, license_id: int) -> Epoch:
+        return (await self._table.epochs([license_id])).get(license_id, Epoch())
+
+    async def _seed(self, license_id: int, epoch: int, leases: tuple[Lease, ...]) -> None:
+        values: list[bytes | str | int] = []
+        for lease in leases:
+            field, code = field_of(lease.code)
+            kind = int(lease.kind)  # hiredis packs no enums
+            values += (field, kind, lease.start, lease.time, lease.expires, lease.ip, lease.friendly_name, code)
+        try:
+            await self._bulk.script("seed", [self._key(license_id)], [self._bulk.run, epoch, *values])
+        except NO_ANSWER as error:
+            self._takes_writes, self._probed = False, time.monotonic()
+            log.debug("seats.seed_failed", error=str(error))
+
+    async def _writable(self) -> bool:
+        """Whether Valkey takes writes: looked up before an epoch is raised for it, at most once a second."""
+        if not (self._hot.up and self._bulk.up):
+            return False
+        async with self._probing:
+            if time.monotonic() >= self._probed + PROBE_SECONDS:
+                try:
+                    await self._hot.command("SET", probe_key(self._installation), 1, "EX", 10)
+                except NO_ANSWER as error:
+                    self._takes_writes = False
+                    log.warning("redis.no_writes", error=str(error), do="floating seats are decided by PostgreSQL meanwhile")
+                else:
+                    self._takes_writes = True
+                self._probed = time.monotonic()
+        return self._takes_writes
+
+    # Leases that stand in the way
+
+    async def _a_phantom_holds(self, license_id: int, claim: Claim) -> bool:
+        """Whether the set that refused has a lease that nobody was answered: of a call that died before its commit."""
+        last = self._doubted.get(license_id)
+        if last is not None and time.monotonic() < last + DOUBT_SECONDS:
+            return False
+        self._doubted.put(license_id, time.monotonic())
+        found = await self._list(license_id)
+        if found is None or found[0] != claim.epoch:
+            return False
+        rows = {row.code: row for row in (await self._table.read([license_id])).get(license_id, ())}
+        _, leases, now = found
+        return any(lease.time + PHANTOM_SECONDS < now and not _bears_out(rows.get(lease.code), lease) for lease in leases)
+
+    async def _list(self, license_id: int) -> tuple[int, list[Lease], int] | None:
+        """Return the set's epoch, its leases and its time; None if it cannot tell."""
+        try:
+            reply = await self._listed(self._hot, license_id, MANY)
+            if reply[0] == 1:
+                reply = await self._listed(self._bulk, license_id, 2**31)
+        except NO_ANSWER:
+            return None
+        if reply[0] < 1:
+            return None
+        _, epoch, now, *leases = reply
+        return epoch, [_lease(each, epoch) for each in leases], now
+
+    async def _listed(self, mux: Mux, license_id: int, most: int) -> Sequence[Any]:
+        answer: Sequence[Any] = await mux.script("list", [self._key(license_id)], [mux.run, most])
+        return answer
+
+    # The connection, and the clocks
+
+    def _key(self, license_id: int) -> bytes:
+        return seats_key(self._installation, license_id)
+
+    def _came_up(self) -> None:
+        metrics.valkey_up.set(1)
+        self._up.set()
+
+    def _went_down(self) -> None:
+        metrics.valkey_up.set(0)
+        self._down_since = time.monotonic()
+        self._up.clear()
+
+    async def _soon_up(self) -> bool:
+        """Whether the connection stands, or stands again in a moment."""
+        left = self._down_since + BLIP_SECONDS - time.monotonic()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(left, 0)):
+                await self._up.wait()
+        return self._hot.up
+
+    async def _compare_clocks(self) -> None:
+        while True:
+            if self._hot.up:
+                with suppress(*NO_ANSWER):
+                    seconds, micros = await self._hot.command("TIME")
+                    _compare("valkey", int(seconds) + int(micros) / 1e6)
+            with suppress(StorageError):
+                _compare("postgres", await self._table.clock())
+            await asyncio.sleep(CLOCKS_SECONDS)
+
+
+def _compare(engine: str, clock: float) -> None:
+    difference = clock - time.time()
+    metrics.clock_difference_seconds.labels(engine).set(difference)
+    if abs(difference) > CLOCKS_APART:
+        do = "let both machines take their time from the same source: leases end by the clock of the engine"
+        log.warning("clocks.differ", engine=engine, seconds=round(difference, 3), do=do)
+
+
+def _named(lease: Lease) -> tuple[bytes, int, int]:
+    """Return what a script must find to change a lease: its field, and that it is still this very claim."""
+    field, _ = field_of(lease.code)
+    return field, lease.epoch, lease.seq
+
+
+def _claim(reply: Reply, wish: Wish, limit: int) -> Claim:
+    """Read the answer of the claim script."""
+    _, epoch, now, *granted = reply.values
+    if not granted:
+        REFUSED.inc()
+        return Claim(None, epoch, limit, now, run=reply.run)
+    kind, start, expires, seq, kept, before, ended, *listed = granted
+    (CLAIMED if not before else RENEWED if before == kind else PROMOTED).inc()
+    lease = Lease(wish.code, KINDS[kind], start, now, expires, wish.friendly_name, wish.ip, epoch, seq)
+    was = Held(KINDS[before], ended) if before else None
+    leases = tuple(_lease(each, epoch) for each in listed) if listed else None
+    return Claim(lease, epoch, limit, now, kept, was, reply.run, leases)
+
+
+def _lease(values: Sequence[Any], epoch: int) -> Lease:
+    """Read one lease that a script lists."""
+    field, kind, start, at, expires, seq, ip, name, *code = values
+    text = (code[0] if code else field).decode()
+    return Lease(text, KINDS[kind], start, at, expires, name.decode(), ip.decode(), epoch, seq)
+
+
+def _bears_out(row: Lease | None, lease: Lease) -> bool:
+    """Whether a committed row says what the set says, or more."""
+    return row is not None and not row.released and row.kind == lease.kind and row.expires >= lease.expires
+
+
+def _living(leases: Iterable[Lease], now: int) -> tuple[Lease, ...]:
+    return tuple(sorted((lease for lease in leases if lease.lives(now)), key=lambda lease: (lease.start, lease.code)))
