@@ -1,0 +1,1 @@
+"""The protocol of floating seats as a model that is walked exhaustively, and its walks as tests."""
