@@ -1,4 +1,4 @@
-"""Where PostgreSQL is for a command: a server of the user's own, the one of a running Keyturn, or one for the moment.
+"""Where the engines are for a command: servers of the user's own, those of a running Keyturn, or one for the moment.
 
 DATA/engines.json says where the engines of a running Keyturn are. It counts only while somebody holds DATA/lock.
 """
@@ -8,7 +8,7 @@ import datetime
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from server.account import NAME, ensure, key_file
@@ -101,11 +101,25 @@ async def _owner(data: Path, tell: Tell) -> Lock | str:
         await asyncio.sleep(POLL)
 
 
+def redis_url(config: Config) -> str:
+    """Return where Valkey is: as it is set, else that of the server that runs on this DATA; '' if none runs there."""
+    if config.redis_url or not engines_file(config.data).exists():
+        return config.redis_url
+    with suppress(Busy):  # then somebody runs there
+        own(config.data).release()
+    return _engines(config.data).get("redis_url", "")
+
+
 def _engines_dsn(data: Path) -> str | None:
+    return _engines(data).get("postgres_dsn")
+
+
+def _engines(data: Path) -> dict[str, str]:
+    """Return what DATA/engines.json says, nothing if it is not there."""
     try:
-        return str(json.loads(engines_file(data).read_text(encoding="utf-8"))["postgres_dsn"])
+        return dict(json.loads(engines_file(data).read_text(encoding="utf-8")))
     except FileNotFoundError:
-        return None
+        return {}
 
 
 @asynccontextmanager

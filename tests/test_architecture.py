@@ -26,7 +26,7 @@ ADAPTERS = ("storage.postgres", "storage.redis", "storage.embedded")
 ADAPTERS_MAY = ("storage.records", "storage.errors", "storage.lru", "storage.stamps", "storage.ports", "server.metrics")
 PROCESS = (
     "server.app", "server.worker", "server.ops", "server.supervisor", "server.cli", "server.demo", "server.account",
-    "server.engine", "server.signing_keys", "server.reference", "server.issuing",
+    "server.engine", "server.signing_keys", "server.reference", "server.issuing", "server.seating",
 )  # fmt: skip
 PURE = ("server.rules", "storage.records", "storage.ports")
 DOES_THINGS = {

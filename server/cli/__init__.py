@@ -26,6 +26,7 @@ app.add_typer(group("account", "server.cli.accounts", "The vendor's account and 
 app.add_typer(group("product", "server.cli.products", "Products: containers of licenses."))
 app.add_typer(group("token", "server.cli.tokens", "Access tokens of client software and of your own."))
 app.add_typer(group("key", "server.cli.keys", "License keys."))
+app.add_typer(group("seats", "server.cli.seats", "Floating seats: who holds them."))
 
 
 @app.callback()

@@ -84,3 +84,8 @@ def explained(config: Config) -> Iterator[None]:
 def no_product(product_id: int) -> Problem:
     """Return the error for a product that is not there."""
     return Problem(f"There is no product {product_id}. `keyturn product list` shows those that there are.")
+
+
+def no_key(product_id: int) -> Problem:
+    """Return the error for a key that a product does not have."""
+    return Problem(f"Product {product_id} has no such key. Is it spelled right, and of this product?")
