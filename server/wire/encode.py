@@ -283,7 +283,6 @@ _LINQ = _Spelling(
 _MACHINES = int(Field.ACTIVATED_MACHINES)
 _MACHINES_FOLLOW = b'"ActivatedMachines":'
 _NO_MACHINES = _MACHINES_FOLLOW + b"[]"
-_MACHINE_FIELDS = {1: 3, 2: 4, 3: 5}  # how many of a machine's fields each model version has
 _WITH_RESELLER = 3  # the model version that shows it
 
 
@@ -329,11 +328,14 @@ def _machines(license: License, view: View, rows: Sequence[Row] | None, spelling
         rows = _node_locked(license)
     if view.mask & _MACHINES:
         rows = [row for row in rows if row.mid == view.own]
-    names = spelling.names.machine[: _MACHINE_FIELDS[view.model_version]]
-    return [
-        dict(zip(names, (mid, ip, spelling.time(time), friendly_name, spelling.lease_end(ends)), strict=False))
-        for mid, ip, time, friendly_name, ends in rows
-    ]
+    code, address, since, name, ends = spelling.names.machine
+    time, end = spelling.time, spelling.lease_end
+    # Written out for each version: this is done for every machine of every answer that lists floating seats.
+    if view.model_version == 1:
+        return [{code: row[0], address: row[1], since: time(row[2])} for row in rows]
+    if view.model_version == 2:  # noqa: PLR2004 (a model version)
+        return [{code: row[0], address: row[1], since: time(row[2]), name: row[3]} for row in rows]
+    return [{code: row[0], address: row[1], since: time(row[2]), name: row[3], ends: end(row[4])} for row in rows]
 
 
 def _customer(customer: Customer | None, spelling: _Spelling) -> dict[str, object] | None:

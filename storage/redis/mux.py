@@ -35,6 +35,9 @@ CHUNK_BYTES = 65536
 LOOKS_PER_PATIENCE, SECOND_LOOKS_PER_PATIENCE = 10, 50
 # These say that we talk to the wrong server, or not as we should: connect again, and resolve its name again.
 NOT_HERE = frozenset({"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH"})
+# A server that does not know a script has done nothing, so it may be sent again; somebody who empties its cache all the
+# time is not waited for.
+SENT_AGAIN = 3
 KEEP_ALIVE = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3))
 ADVICE = {
     "WRONGPASS": "correct the user and the password in REDIS_URL",
@@ -72,10 +75,10 @@ class _Slot:
 
     __slots__ = ("again", "born", "future", "packed")
 
-    def __init__(self, future: asyncio.Future[Any], packed: bytes, *, again: bool) -> None:
+    def __init__(self, future: asyncio.Future[Any], packed: bytes, *, again: int) -> None:
         self.future = future
         self.packed = packed
-        self.again = again  # a script, which may be sent once more; so `packed` is kept until its reply
+        self.again = again  # how often a script may be sent again; `packed` is kept until then
         self.born = time.monotonic()
 
 
@@ -108,7 +111,7 @@ class _Connection(asyncio.Protocol):
         born = min((slot.born for slot in itertools.chain(self._written, self._waiting)), default=None)
         return 0.0 if born is None else time.monotonic() - born
 
-    def send(self, packed: bytes, *, again: bool = False) -> asyncio.Future[Any]:
+    def send(self, packed: bytes, *, again: int = 0) -> asyncio.Future[Any]:
         """Put a command into the line; its future gets the reply, or the error."""
         future = self._loop.create_future()
         if self.ended:
@@ -190,14 +193,14 @@ class _Connection(asyncio.Protocol):
         _fail(slot.future, error)
 
     def _repeat(self, slot: _Slot) -> None:
-        """Send a script once more, behind a loading of all scripts; one loading serves all that come back before its end."""
+        """Send a script again, behind a loading of all scripts; one loading serves all that come back before its end."""
         if slot.future.done():  # nobody waits for it, and it did nothing
             return
         if self._loaded is None or self._loaded.done():
             for load in self._loads:
                 self._loaded = self._loop.create_future()
-                self._enqueue(_Slot(self._loaded, load, again=False))
-        slot.again = False
+                self._enqueue(_Slot(self._loaded, load, again=0))
+        slot.again -= 1
         self._enqueue(slot)
 
     def _enqueue(self, slot: _Slot) -> None:
@@ -312,13 +315,13 @@ class Mux:
 
     def script(self, name: str, keys: Sequence[bytes], values: Sequence[Word]) -> asyncio.Future[Any]:
         """Run a script; the future gets its reply (texts as bytes) or `NotSent`, `Unknown`, `Refused`."""
-        return self._send(pack((b"EVALSHA", self._shas[name], len(keys), *keys, *values)), again=True)
+        return self._send(pack((b"EVALSHA", self._shas[name], len(keys), *keys, *values)), again=SENT_AGAIN)
 
     def command(self, *words: Word) -> asyncio.Future[Any]:
         """Run a command; the future gets its reply (texts as bytes) or `NotSent`, `Unknown`, `Refused`."""
-        return self._send(pack(words), again=False)
+        return self._send(pack(words), again=0)
 
-    def _send(self, packed: bytes, *, again: bool) -> asyncio.Future[Any]:
+    def _send(self, packed: bytes, *, again: int) -> asyncio.Future[Any]:
         if self._connection is not None:
             return self._connection.send(packed, again=again)
         future = asyncio.get_running_loop().create_future()

@@ -38,6 +38,7 @@ CLOCKS_SECONDS = 60.0
 CLOCKS_APART = 1.0
 
 NO_ANSWER = (NotSent, Unknown, Refused)
+CODE = 8  # where a listed lease has its machine code, if its field is a digest
 LOOK = 3  # what the claim script answers when the table must say whether a lease above the limit is committed
 KINDS = {int(kind): kind for kind in LeaseKind}
 CLAIMED, RENEWED, PROMOTED, REFUSED, RELEASED = map(
@@ -398,9 +399,9 @@ def _claim(reply: Reply, wish: Wish, limit: int) -> Claim:
 
 def _lease(values: Sequence[Any], epoch: int) -> Lease:
     """Read one lease that a script lists."""
-    field, kind, start, at, expires, seq, ip, name, *code = values
-    text = (code[0] if code else field).decode()
-    return Lease(text, KINDS[kind], start, at, expires, name.decode(), ip.decode(), epoch, seq)
+    code = values[CODE] if len(values) > CODE else values[0]
+    kind, start, at, expires, seq, ip, name = values[1:CODE]
+    return Lease(code.decode(), KINDS[kind], start, at, expires, name.decode(), ip.decode(), epoch, seq)
 
 
 def _bears_out(row: Lease | None, lease: Lease) -> bool:

@@ -431,7 +431,7 @@ def test_the_length_of_a_page(text: str, limit: int) -> None:
         ("time  DESCENDING ", "0", True),
     ],
 )
-def test_the_order_of_a_page(order_by: str, ending_before: str, descending: bool) -> None:  # noqa: FBT001
+def test_the_order_of_a_page(order_by: str, ending_before: str, descending: bool) -> None:
     made = PARSERS[GetWebAPILog]({"orderby": order_by, "endingbefore": ending_before}, CALLER)
     assert isinstance(made, GetWebAPILog)
     assert made.descending is descending
