@@ -9,109 +9,77 @@ SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.12
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 calls = Counter(
-    "keyturn_calls",
-    "Calls answered, by method and by the message they were answered with.",
-    ["method", "code"],
+    "keyturn_calls", "Calls answered, by method and by the message they were answered with.", ["method", "code"],
     registry=WORKER,
 )
 refused_by_server = Counter(
-    "keyturn_refused_requests",
-    "Requests that the server itself refused (never reached a rule), by cause.",
-    ["cause"],
+    "keyturn_refused_requests", "Requests that the server itself refused (never reached a rule), by cause.", ["cause"],
     registry=WORKER,
 )
 stage_seconds = Histogram(
     "keyturn_stage_seconds",
     "Time of a call by stage: facts (the token found), claim (a floating seat in Valkey), decide (waiting, rule, commit), "
     "sign (document and signature), whole (all of it, without HTTP).",
-    ["stage"],
-    buckets=SECONDS,
-    registry=WORKER,
+    ["stage"], buckets=SECONDS, registry=WORKER,
 )
 facts_seconds, decide_seconds, sign_seconds, whole_seconds = map(stage_seconds.labels, ("facts", "decide", "sign", "whole"))
 batch_calls = Histogram(
-    "keyturn_ledger_batch_calls",
-    "Calls in one batch of the ledger.",
-    buckets=SIZES,
-    registry=WORKER,
+    "keyturn_ledger_batch_calls", "Calls in one batch of the ledger.", buckets=SIZES, registry=WORKER,
 )
 commit_seconds = Histogram(
-    "keyturn_ledger_commit_seconds",
-    "One batch: sent, written, committed, answered.",
-    buckets=SECONDS,
-    registry=WORKER,
+    "keyturn_ledger_commit_seconds", "One batch: sent, written, committed, answered.", buckets=SECONDS, registry=WORKER,
 )
 queue_calls = Gauge(
-    "keyturn_ledger_waiting_calls",
-    "Calls that wait for the ledger, those under way too.",
-    registry=WORKER,
+    "keyturn_ledger_waiting_calls", "Calls that wait for the ledger, those under way too.", registry=WORKER,
 )
 stale_verdicts = Counter(
-    "keyturn_ledger_stale_verdicts",
-    "Verdicts that no longer held when they came to be committed.",
-    registry=WORKER,
+    "keyturn_ledger_stale_verdicts", "Verdicts that no longer held when they came to be committed.", registry=WORKER,
 )
 batches = Counter(
     "keyturn_ledger_batches",
     "Batches by what became of them: committed, checked (nothing to write), unknown (connection lost), settled (was "
     "committed after all), abandoned, split (an entry was at fault), failed, contended (decided under the lock).",
-    ["outcome"],
-    registry=WORKER,
+    ["outcome"], registry=WORKER,
 )
 license_loads = Counter(
-    "keyturn_license_loads",
-    "Licenses read from PostgreSQL because memory had none, or an old one.",
-    registry=WORKER,
+    "keyturn_license_loads", "Licenses read from PostgreSQL because memory had none, or an old one.", registry=WORKER,
 )
 postgres_up = Gauge("keyturn_postgres_up", "Connections of the ledger that stand, of this worker.", registry=WORKER)
 barrier_seconds = Histogram(
     "keyturn_barrier_seconds",
     "How long a reader of the log, or a raised epoch of floating seats, waited for the writers that began before it.",
-    buckets=SECONDS,
-    registry=WORKER,
+    buckets=SECONDS, registry=WORKER,
 )
 sign_batch = Histogram(
-    "keyturn_sign_batch",
-    "Signatures that were asked for in one turn of the event loop.",
-    buckets=SIZES,
-    registry=WORKER,
+    "keyturn_sign_batch", "Signatures that were asked for in one turn of the event loop.", buckets=SIZES, registry=WORKER,
 )
 
 seat_claims = Counter(
     "keyturn_seat_claims",
     "Floating calls that Valkey answered, by outcome: claimed (a seat newly taken), renewed, promoted (overdraft to "
     "regular), refused, released.",
-    ["outcome"],
-    registry=WORKER,
+    ["outcome"], registry=WORKER,
 )
 seats_by_table = Counter(
-    "keyturn_seats_by_table",
-    "Floating calls that were decided by the leases table, without Valkey.",
-    registry=WORKER,
+    "keyturn_seats_by_table", "Floating calls that were decided by the leases table, without Valkey.", registry=WORKER,
 )
 seat_seeds = Counter(
     "keyturn_seat_seeds",
     "Licenses whose seats were put into Valkey anew, by cause: first (never floated before), back (Valkey is there "
-    "again), absent, run_id (another life of the server), epoch (an old set), doubt (a lease that nobody was answered).",
-    ["cause"],
-    registry=WORKER,
+    "again), absent (lost, or unused for an hour), run_id (another life of the server), epoch (an old set), doubt (a "
+    "lease that nobody was answered).",
+    ["cause"], registry=WORKER,
 )
 seat_handovers = Counter(
-    "keyturn_seat_handovers",
-    "Licenses whose epoch this worker raised, by who decides from then on.",
-    ["to"],
-    registry=WORKER,
+    "keyturn_seat_handovers", "Licenses whose epoch this worker raised, by who decides from then on.",
+    ["to"], registry=WORKER,
 )
 claims_again = Counter(
-    "keyturn_seat_claims_again",
-    "Claims that had to be made again: the license had changed meanwhile.",
-    registry=WORKER,
+    "keyturn_seat_claims_again", "Claims that had to be made again: the license had changed meanwhile.", registry=WORKER,
 )
 seat_rounds = Histogram(
-    "keyturn_seat_rounds",
-    "Rounds that a floating call took until its verdict was committed.",
-    buckets=(1, 2, 3, 4, 5),
-    registry=WORKER,
+    "keyturn_seat_rounds", "Rounds that a floating call took until its verdict was committed.",
+    buckets=(1, 2, 3, 4, 5), registry=WORKER,
 )
 seats_left = Counter(
     "keyturn_seats_left",
@@ -121,32 +89,23 @@ seats_left = Counter(
 claim_seconds = stage_seconds.labels("claim")
 valkey_up = Gauge("keyturn_valkey_up", "Whether this worker's connection for seats stands.", registry=WORKER)
 valkey_oldest_seconds = Gauge(
-    "keyturn_valkey_oldest_seconds",
-    "For how long the oldest call to Valkey has waited for its reply.",
-    registry=WORKER,
+    "keyturn_valkey_oldest_seconds", "For how long the oldest call to Valkey has waited for its reply.", registry=WORKER,
 )
 clock_difference_seconds = Gauge(
-    "keyturn_clock_difference_seconds",
-    "The engine's clock less this worker's, as last compared.",
-    ["engine"],
-    registry=WORKER,
+    "keyturn_clock_difference_seconds", "The engine's clock less this worker's, as last compared.",
+    ["engine"], registry=WORKER,
 )
 
 engine_restarts = Counter(
-    "keyturn_engine_restarts",
-    "Embedded engines that ended by themselves and were started again.",
-    ["engine"],
+    "keyturn_engine_restarts", "Embedded engines that ended by themselves and were started again.", ["engine"],
     registry=SUPERVISOR,
 )
 engine_up = Gauge("keyturn_engine_up", "Whether the engine answers.", ["engine"], registry=SUPERVISOR)
 worker_restarts = Counter(
-    "keyturn_worker_restarts",
-    "Workers that ended by themselves and were started again.",
-    registry=SUPERVISOR,
+    "keyturn_worker_restarts", "Workers that ended by themselves and were started again.", registry=SUPERVISOR,
 )
 workers_ready = Gauge("keyturn_workers_ready", "Workers that serve.", registry=SUPERVISOR)
 partition_days = Gauge(
-    "keyturn_log_partition_days",
-    "Days ahead of now for which the log has partitions; without one no call is logged.",
+    "keyturn_log_partition_days", "Days ahead of now for which the log has partitions; without one no call is logged.",
     registry=SUPERVISOR,
 )

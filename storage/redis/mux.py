@@ -57,6 +57,10 @@ class NotSent(StorageError):
     """Proven not to have happened: no connection, no room, or still here when the connection went away. Safe to repeat."""
 
 
+class Full(NotSent):
+    """There are as many calls without a reply as may be: the caller should come again later."""
+
+
 class Unknown(StorageError):
     """Handed to the network, and no reply came: it may have happened. Repeat only what is harmless twice."""
 
@@ -117,7 +121,7 @@ class _Connection(asyncio.Protocol):
         if self.ended:
             _fail(future, NotSent("not connected"))
         elif len(self._written) + len(self._waiting) >= self._queue:
-            _fail(future, NotSent("the queue is full"))
+            _fail(future, Full("the queue is full"))
         else:
             self._enqueue(_Slot(future, packed, again=again))
         return future

@@ -21,7 +21,7 @@ from storage.records import ByTable, Claim, Epoch, Held, Lease, LeaseKind, Licen
 from storage.redis.handover import Handover
 from storage.redis.keys import field_of, probe_key, seats_key
 from storage.redis.lua import scripts
-from storage.redis.mux import Mux, NotSent, Refused, Unknown
+from storage.redis.mux import Full, Mux, NotSent, Refused, Unknown
 
 ROUNDS = 5
 TABLE_SECONDS = 5  # for which the leases table decides at least, once it does: workers may see Valkey differently
@@ -220,6 +220,8 @@ class Seats:
         for _ in range(2):
             try:
                 return await self._run(script, license_id, values)
+            except Full as error:  # no reason to have the table decide, which is slower
+                raise Busy("the queue to Valkey is full") from error
             except Refused:
                 return None
             except (NotSent, Unknown):

@@ -50,7 +50,6 @@ CODE_EMPTY = "The machine code cannot be null."
 CODE_LONG = "The machine code cannot exceed 128 chars in length."
 NOTES_LONG = "The notes field cannot be more than 500 characters."
 CUSTOMER = "Could not find the customer."
-UNAVAILABLE = "The service is temporarily unavailable. Please try again later."
 
 NO_KEY = "AAAAA-AAAAA-AAAAA-AAAAA"
 NO_PRODUCT = 987_654_321

@@ -8,7 +8,7 @@ import http.client
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, quote_plus, urlsplit
 
@@ -227,16 +227,42 @@ ACTIVATIONS = (
     ),
 )  # fmt: skip
 
+# ---- floating seats: an SDK that always sends the parameters has one method for both kinds of activation
+
+INTERVAL = 100  # seconds
+_NOT_FLOATING, _NO_OVERDRAFT = "FloatingTimeInterval=0", "MaxOverdraft=0"
+
+
+def _floating(request: Recorded) -> Recorded:
+    body = (request.body or "").replace(_NOT_FLOATING, f"FloatingTimeInterval={INTERVAL}")
+    return replace(request, body=body)
+
+
+def overdrawn(request: Recorded) -> Recorded:
+    """Return a request that may take one seat above the limit."""
+    return replace(request, body=(request.body or "").replace(_NO_OVERDRAFT, "MaxOverdraft=1"))
+
+
+FLOATING_WITH_OVERDRAFT = tuple(_floating(each) for each in ACTIVATIONS if _NOT_FLOATING in (each.body or ""))
 FLOATING = (
+    *FLOATING_WITH_OVERDRAFT,
     Recorded(
         C, "/api/key/Activate",
         "token={token}&ProductId={product}&Key={key}&Sign=true&MachineCode={machine}&ModelVersion=3&SignMethod=1"
-        "&FloatingTimeInterval=100&v=1",
+        f"&FloatingTimeInterval={INTERVAL}&v=1",
+        3,
+    ),
+    Recorded(  # include/cryptolens/basic_Cryptolens.hpp: activate_floating knows no overdraft
+        CPP, "/api/key/Activate",
+        "token={token}&ProductId={product}&Key={key}&Sign=true&MachineCode={machine}&FieldsToReturn=0&SignMethod=1"
+        f"&ModelVersion=3&v=1&FloatingTimeInterval={INTERVAL}",
         3,
     ),
     Recorded(
-        C, "/api/key/Deactivate",
-        "token={token}&ProductId={product}&Key={key}&MachineCode={machine}&Floating=true&v=1",
+        BROWSER,
+        "/API/KEY/ACTIVATE?token={token}&productid={product}&key={key}&machinecode={machine}&sign=1&signmethod=1"
+        f"&modelversion=2&floatingtimeinterval={INTERVAL}",
+        None, 2,
     ),
 )  # fmt: skip
 
@@ -274,6 +300,22 @@ READS = (
     ),
 )  # fmt: skip
 
+# With an interval, and metadata to see the seats counted: .NET sends none with GetKey.
+FLOATING_READS = (
+    Recorded(
+        PYTHON, "/api/key/getkey",
+        "token={token}&ProductId={product}&key={key}&FieldsToReturn=0&metadata=True"
+        f"&FloatingTimeInterval={INTERVAL}&Sign=True&ModelVersion=3&SignMethod=1",
+        3, metadata=True,
+    ),
+    Recorded(
+        JAVA, "/api/key/getkey",
+        f"FieldsToReturn=0&Metadata=true&ProductId={{product}}&FloatingTimeInterval={INTERVAL}&Sign=true&ModelVersion=3"
+        "&SignMethod=1&Key={key}&token={token}",
+        3, metadata=True,
+    ),
+)  # fmt: skip
+
 
 # ---- Deactivate
 
@@ -299,6 +341,33 @@ DEACTIVATIONS = (
     Recorded(
         PHP, "/api/key/deactivate",
         "token={token}&ProductId={product}&Sign=True&v=1&SignMethod=1&Key={key}&MachineCode={machine}", note="class",
+    ),
+)  # fmt: skip
+
+RELEASES = (
+    Recorded(
+        DOTNET, "/api//key/deactivate/",
+        "MachineCode={machine}&Floating=True&OSInfo=&ProductId={product}&Key={key}&token={token}&v=1&modelversion=1",
+    ),
+    Recorded(
+        PYTHON, "/api/key/deactivate",
+        "token={token}&ProductId={product}&Key={key}&Floating=True&MachineCode={machine}",
+    ),
+    Recorded(
+        NODE, "/api/key/Deactivate",
+        "token={token}&ProductId={product}&Key={key}&MachineCode={machine}&Floating=true&OSInfo=null",
+    ),
+    Recorded(
+        JAVA, "/api/key/deactivate",
+        "MachineCode={machine}&ProductId={product}&Floating=true&Key={key}&token={token}",
+    ),
+    Recorded(
+        C, "/api/key/Deactivate",
+        "token={token}&ProductId={product}&Key={key}&MachineCode={machine}&Floating=true&v=1",
+    ),
+    Recorded(  # include/cryptolens/basic_Cryptolens.hpp, since it knows floating seats
+        CPP, "/api/key/Deactivate",
+        "token={token}&ProductId={product}&Key={key}&MachineCode={machine}&Floating=true&v=1",
     ),
 )  # fmt: skip
 

@@ -27,11 +27,11 @@ from .given import (
     NOTES_LONG,
     PRODUCT,
     TRIAL_USED,
-    UNAVAILABLE,
     WRONG_KEY,
     Vendor,
     fields_of,
     is_now,
+    metadata_document,
 )
 from .nodejs import Call, Node, Outcome
 
@@ -46,11 +46,11 @@ class Software:
         self.vendor = vendor
         self.url = url
 
-    def activation(self, key: str, machine: str, *, interval: int = 0, **other: Any) -> Call:
+    def activation(self, key: str, machine: str, *, interval: int = 0, overdraft: int = 0, **other: Any) -> Call:
         """Return an activation, to be called."""
         values = {"token": self.vendor.token, "public_key": self.vendor.public_key, "product": self.vendor.product}
         token, public_key, product = (values | other).values()
-        return ("Key.Activate", token, public_key, product, key, machine, 0, YES, interval, 0, self.url)
+        return ("Key.Activate", token, public_key, product, key, machine, 0, YES, interval, overdraft, self.url)
 
     def activate(self, key: str, machine: str, **other: Any) -> Outcome:
         return self.node.all(self.activation(key, machine, **other))[0]
@@ -85,9 +85,24 @@ class Software:
         vendor = self.vendor
         return self.node.call("Key.CreateKey", vendor.admin, vendor.product, period, *values.values(), self.url)
 
-    def is_here(self, license: object, machine: str, *, floating: bool = False) -> bool:
-        here: bool = self.node.call("Helpers.IsOnRightMachineCustom", license, machine, floating, NO).value
+    def is_here(self, license: object, machine: str, *, floating: bool = False, overdraft: bool = False) -> bool:
+        here: bool = self.node.call("Helpers.IsOnRightMachineCustom", license, machine, floating, overdraft).value
         return here
+
+    def seated(self, key: str, machine: str, overdraft: int = 0) -> dict[str, Any]:
+        """Take or keep a floating seat; return the license, which the SDK has verified."""
+        return self.activated(key, machine, interval=100, overdraft=overdraft)
+
+    def seat(self, key: str, machine: str, overdraft: int = 0) -> Outcome:
+        """Ask for a floating seat."""
+        return self.activate(key, machine, interval=100, overdraft=overdraft)
+
+    def concludes(self, license: object, machine: str) -> tuple[bool, bool, bool]:
+        """Whether the SDK finds the machine node-locked; floating; floating where the software allows overdraft."""
+        return (
+            self.is_here(license, machine), self.is_here(license, machine, floating=True),
+            self.is_here(license, machine, floating=True, overdraft=True),
+        )  # fmt: skip
 
     def load(self, copy: str | None, *, public_key: str = "", days: float = 0) -> Outcome:
         return self.node.call("Helpers.LoadFromString", public_key or self.vendor.public_key, copy, days)
@@ -208,10 +223,97 @@ def test_get_key_turns_every_refusal_into_a_type_error(software: Software, other
     assert error == "TypeError"
 
 
-def test_floating_seats_are_not_served_for_now(software: Software) -> None:
+# ---- floating seats: without a model version, an answer lists the caller's seat alone
+
+
+def test_a_floating_seat_is_taken_kept_refused_to_others_and_given_back(software: Software) -> None:
     key = software.vendor.new_key(2)
-    assert software.activate(key, "m", interval=100).error == ("Error", UNAVAILABLE)
-    assert software.deactivate(key, "m", floating=True).error == ("Error", UNAVAILABLE)
+    assert machines(software.seated(key, "A")) == ["floating:A"]
+    assert machines(software.seated(key, "B")) == ["floating:B"]
+    assert software.seat(key, "C").error == ("Error", LIMIT)
+    assert machines(software.seated(key, "A")) == ["floating:A"]
+    assert software.deactivate(key, "A", floating=True).value == ""
+    assert software.deactivate(key, "A", floating=True).value == ""
+    assert machines(software.seated(key, "C")) == ["floating:C"]
+    assert software.seat(key, "A").error == ("Error", LIMIT)
+    assert software.deactivate(key, "C").error == ("Error", NOT_ACTIVATED)  # it is not node-locked
+
+
+def test_what_the_sdk_concludes_of_its_seat(software: Software) -> None:
+    key = software.vendor.new_key(2)
+    regular, overdraft = (False, True, True), (False, False, True)
+    for machine in "AB":
+        assert software.concludes(software.seated(key, machine), machine) == regular
+    assert software.seat(key, "C").error == ("Error", LIMIT)
+    license = software.seated(key, "C", overdraft=1)
+    assert machines(license) == ["floating:overdraft:C"]
+    assert [software.concludes(license, machine) for machine in "ABC"] == [(False, False, False)] * 2 + [overdraft]
+    assert software.seat(key, "D", overdraft=1).error == ("Error", LIMIT)
+    software.deactivate(key, "A", floating=True)
+    assert software.concludes(software.seated(key, "C"), "C") == regular
+
+
+def test_metadata_count_the_seats_that_are_taken(software: Software) -> None:
+    key = software.vendor.new_key(1)
+    software.seated(key, "A")
+    software.activated(key, "locked")
+    for license, used in ((software.seated(key, "B", overdraft=1), 2), (software.activated(key, "locked"), 0)):
+        signed = metadata_document(license["RawResponse"], software.vendor.public_key)  # the SDK does not look at it
+        assert (signed["ActivatedMachines"], signed["UsedFloatingMachines"]) == (1, used)
+
+
+def test_one_key_is_node_locked_and_floating_at_once_and_each_has_its_own_limit(software: Software) -> None:
+    key = software.vendor.new_key(1)
+    locked, floating = software.activated(key, "A"), software.seated(key, "A")
+    assert (machines(locked), machines(floating)) == (["A"], ["floating:A"])
+    assert software.concludes(locked, "A") == (True, False, False)
+    assert software.concludes(floating, "A") == (False, True, True)
+    assert software.seat(key, "B").error == software.activate(key, "B").error == ("Error", LIMIT)
+    assert machines(software.activated(key, "A")) == machines(software.get_key(key).value) == ["A"]
+    assert software.deactivate(key, "A", floating=True).value == ""
+    assert machines(software.get_key(key).value) == ["A"]
+
+
+def test_without_a_limit_nobody_has_a_seat(software: Software) -> None:
+    license = software.seated(software.vendor.new_key(0), "A")
+    assert machines(license) == []
+    assert software.concludes(license, "A") == (False, False, False)  # documented: software skips the check
+
+
+@pytest.mark.parametrize(("overdraft", "granted"), [(0, 3), (2, 5)])
+def test_of_machines_that_want_a_seat_at_the_same_time_exactly_as_many_get_one_as_may(
+    software: Software, overdraft: int, granted: int
+) -> None:
+    key = software.vendor.new_key(3)
+    racers = (software.activation(key, f"racer {number}", interval=100, overdraft=overdraft) for number in range(12))
+    outcomes = software.node.all(*racers)
+    assert sum(outcome.error is None for outcome in outcomes) == granted
+    assert {outcome.error for outcome in outcomes} - {None} == {("Error", LIMIT)}
+
+
+def test_a_blocked_key_seats_nobody(software: Software) -> None:
+    key = software.vendor.new_key(1)
+    software.seated(key, "A")
+    assert software.vendor.live.call("key/BlockKey", Key=key)["result"] == 0
+    assert software.seat(key, "A").error == software.deactivate(key, "A", floating=True).error == ("Error", BLOCKED)
+
+
+def test_an_offline_copy_keeps_the_seat(software: Software) -> None:
+    key = software.vendor.new_key(1)
+    copy = software.node.call("Helpers.SaveAsString", software.seated(key, "A")).value
+    assert software.concludes(software.load(copy).value, "A") == (False, True, True)
+
+
+@pytest.mark.usefixtures("python_sdk")
+def test_both_sdks_share_the_seats(node: Node, vendor: Vendor) -> None:
+    key, software = vendor.new_key(1), Software(node, vendor, vendor.url)
+    built_in = vendor.token, vendor.public_key, vendor.product
+    software.seated(key, "Åsas dator")
+    assert PythonKey.activate(*built_in, key, "m", floating_time_interval=100) == (None, LIMIT)
+    license, _ = PythonKey.activate(*built_in, key, "Åsas dator", floating_time_interval=100)
+    assert [each.Mid for each in license.activated_machines] == ["floating:Åsas dator"]
+    assert PythonKey.deactivate(vendor.token, vendor.product, key, "Åsas dator", floating=True) == (True, "")
+    assert machines(software.seated(key, "m")) == ["floating:m"]
 
 
 # ---- signatures and offline copies

@@ -32,11 +32,11 @@ from .given import (
     NOTES_LONG,
     PRODUCT,
     TRIAL_USED,
-    UNAVAILABLE,
     WRONG_KEY,
     NewToken,
     Vendor,
     is_now,
+    metadata_document,
 )
 
 pytestmark = pytest.mark.usefixtures("python_sdk")
@@ -186,12 +186,164 @@ def test_an_expired_license_is_still_activated(vendor: Vendor) -> None:
     assert not Helpers.HasNotExpired(activated(vendor, key, "m"))
 
 
-def test_floating_seats_are_not_served_for_now(vendor: Vendor) -> None:
+# ---- floating seats
+
+
+def seat(vendor: Vendor, key: str, machine: str, overdraft: int = 0, **params: Any) -> tuple[Any, ...]:
+    """Ask for a floating seat as shipped software does."""
+    return activate(vendor, key, machine, floating_time_interval=100, max_overdraft=overdraft, **params)
+
+
+def seated(vendor: Vendor, key: str, machine: str, overdraft: int = 0, **params: Any) -> LicenseKey:
+    """Take or keep a floating seat; return the license, which the SDK has verified."""
+    license, message = seat(vendor, key, machine, overdraft, **params)
+    assert message == ""
+    assert license is not None
+    return license
+
+
+def concludes(license: LicenseKey, machine: str) -> tuple[bool, bool, bool]:
+    """Whether the SDK finds the machine node-locked; floating; floating where the software allows overdraft."""
+    here: list[bool] = [
+        Helpers.IsOnRightMachine(license, floats, overdraft, custom_machine_code=machine)
+        for floats, overdraft in ((False, False), (True, False), (True, True))
+    ]
+    return here[0], here[1], here[2]
+
+
+def test_a_floating_seat_is_taken_kept_refused_to_others_and_given_back(vendor: Vendor) -> None:
     key = vendor.new_key(2)
-    assert activate(vendor, key, "m", floating_time_interval=100) == (None, UNAVAILABLE)
-    assert activate(vendor, key, "m", floating_time_interval=100, max_overdraft=1) == (None, UNAVAILABLE)
-    assert Key.deactivate(vendor.token, vendor.product, key, "m", floating=True) == (False, UNAVAILABLE)
+    assert machines(seated(vendor, key, "A")) == ["floating:A"]
+    assert machines(seated(vendor, key, "B")) == ["floating:A", "floating:B"]
+    assert seat(vendor, key, "C") == (None, LIMIT)
+    assert machines(seated(vendor, key, "A")) == ["floating:A", "floating:B"]  # who has a seat always gets in
+    assert Key.deactivate(vendor.token, vendor.product, key, "A", floating=True) == (True, "")
+    assert Key.deactivate(vendor.token, vendor.product, key, "A", floating=True) == (True, "")
+    assert machines(seated(vendor, key, "C")) == ["floating:B", "floating:C"]
+    assert seat(vendor, key, "A") == (None, LIMIT)
+
+
+def test_what_the_sdk_concludes_of_its_seat(vendor: Vendor) -> None:
+    key = vendor.new_key(2)
+    regular, overdraft = (False, True, True), (False, False, True)
+    assert concludes(seated(vendor, key, "A"), "A") == regular
+    license = seated(vendor, key, "B")
+    assert [concludes(license, machine) for machine in "ABC"] == [regular, regular, (False, False, False)]
+    assert seat(vendor, key, "C") == (None, LIMIT)
+    license = seated(vendor, key, "C", overdraft=1)
+    assert machines(license) == ["floating:A", "floating:B", "floating:overdraft:C"]
+    assert [concludes(license, machine) for machine in "ABC"] == [regular, regular, overdraft]
+    assert seat(vendor, key, "D", overdraft=1) == (None, LIMIT)
+    assert seat(vendor, key, "C") == (None, LIMIT)  # it no longer asks for overdraft, so it is a newcomer
+    Key.deactivate(vendor.token, vendor.product, key, "A", floating=True)
+    assert concludes(seated(vendor, key, "C"), "C") == regular
+
+
+def test_a_seat_says_whose_it_is_and_until_when(vendor: Vendor) -> None:
+    (machine,) = seated(vendor, vendor.new_key(1), "A", friendly_name="LAB-01").activated_machines
+    assert (machine.Mid, machine.FriendlyName, machine.IP) == ("floating:A", "LAB-01", "127.0.0.0")  # shown to everybody
+    assert is_now(machine.Time)
+    assert machine.FloatingExpires - machine.Time in (100, 101)  # it is never shorter than was asked for
+
+
+def test_metadata_count_the_seats_that_are_taken_and_are_verified(vendor: Vendor) -> None:
+    key = vendor.new_key(1)
+
+    def used(outcome: tuple[Any, ...]) -> tuple[int, int]:
+        license, message, metadata = outcome
+        assert message == ""
+        assert license is not None
+        return metadata["ActivatedMachines"], metadata["UsedFloatingMachines"]
+
+    assert used(seat(vendor, key, "A", metadata=True)) == (0, 1)
+    assert used(seat(vendor, key, "B", 2, metadata=True)) == (0, 2)
+    assert used(seat(vendor, key, "C", 2, metadata=True)) == (0, 3)
+    assert used(activate(vendor, key, "locked", metadata=True)) == (1, 0)  # without an interval nothing is counted
+    Key.deactivate(vendor.token, vendor.product, key, "B", floating=True)
+    assert used(seat(vendor, key, "A", metadata=True)) == (1, 2)
+
+
+def test_one_key_is_node_locked_and_floating_at_once_and_each_has_its_own_limit(vendor: Vendor) -> None:
+    key = vendor.new_key(1)
+    activated(vendor, key, "A")
+    license = seated(vendor, key, "A")
+    assert machines(license) == ["A", "floating:A"]
+    assert concludes(license, "A") == (True, True, True)
+    assert seat(vendor, key, "B") == activate(vendor, key, "B") == (None, LIMIT)
+    assert [machine.FloatingExpires > 0 for machine in activated(vendor, key, "A").activated_machines] == [False, True]
+    assert Key.deactivate(vendor.token, vendor.product, key, "A") == (True, "")
+    assert Key.deactivate(vendor.token, vendor.product, key, "A") == (False, NOT_ACTIVATED)
+    assert machines(activated(vendor, key, "B")) == ["B", "floating:A"]
+
+
+def test_get_key_lists_the_seats_and_counts_them_if_it_is_told_an_interval(vendor: Vendor) -> None:
+    key = vendor.new_key(1)
+    seated(vendor, key, "A")
+    seated(vendor, key, "B", overdraft=1)
+    activated(vendor, key, "C")
+    for interval, used in ((100, 2), (0, 0)):
+        license, message = Key.get_key(
+            vendor.token, vendor.public_key, vendor.product, key, metadata=True, floating_time_interval=interval
+        )
+        assert (message, machines(license)) == ("", ["C", "floating:A", "floating:overdraft:B"])
+        metadata = license.raw_response.metadata  # the SDK neither verifies nor returns it
+        assert (metadata["activatedMachines"], metadata["usedFloatingMachines"]) == (1, used)
+        assert metadata_document({"metadata": metadata}, vendor.public_key)["UsedFloatingMachines"] == used
+
+
+def test_without_a_limit_nobody_has_a_seat(vendor: Vendor) -> None:
+    key = vendor.new_key(0)
+    license, message, metadata = seat(vendor, key, "A", metadata=True)
+    assert (message, machines(license), metadata["UsedFloatingMachines"]) == ("", [], 0)
+    assert concludes(license, "A") == (False, False, False)  # documented: software skips the check
+    assert Key.deactivate(vendor.token, vendor.product, key, "A", floating=True) == (True, "")
+
+
+@pytest.mark.parametrize(("overdraft", "granted"), [(0, 3), (2, 5)])
+def test_of_machines_that_want_a_seat_at_the_same_time_exactly_as_many_get_one_as_may(
+    vendor: Vendor, overdraft: int, granted: int
+) -> None:
+    key = vendor.new_key(3)
+    with ThreadPoolExecutor(12) as clients:
+        outcomes = list(clients.map(lambda number: seat(vendor, key, f"racer {number}", overdraft), range(12)))
+    assert sum(license is not None for license, _ in outcomes) == granted
+    assert {message for license, message in outcomes if license is None} == {LIMIT}
+    assert len(machines(seen(vendor, key))) == granted
+
+
+@pytest.mark.parametrize("machine", MACHINE_CODES, ids=lambda code: ascii(code[:20]))
+def test_a_seat_has_the_machine_code_as_it_was_sent(vendor: Vendor, machine: str) -> None:
+    key = vendor.new_key(1)
+    seated(vendor, key, machine)
+    license = seated(vendor, key, machine)  # it is renewed
+    assert machines(license) == [f"floating:{machine}"]
+    assert concludes(license, machine)[1:] == (True, True)
+    assert seat(vendor, key, machine + "!" if len(machine) < 512 else "!") == (None, LIMIT)
+    # A code that looks like a listed one is taken for one, so it is given back under the name that is listed.
+    back = f"floating:{machine}" if machine.startswith("floating:") else machine
+    assert Key.deactivate(vendor.token, vendor.product, key, back, floating=True) == (True, "")
     assert machines(seen(vendor, key)) == []
+
+
+def test_a_blocked_key_seats_nobody(vendor: Vendor) -> None:
+    key = vendor.new_key(1)
+    seated(vendor, key, "A")
+    Key.block_key(vendor.admin, vendor.product, key)
+    assert seat(vendor, key, "A") == (None, BLOCKED)
+    assert Key.deactivate(vendor.token, vendor.product, key, "A", floating=True) == (False, BLOCKED)
+
+
+def test_an_offline_copy_keeps_the_seat(vendor: Vendor) -> None:
+    key = vendor.new_key(1)
+    seated(vendor, key, "A")
+    copy = seated(vendor, key, "B", overdraft=1).save_as_string()
+    again = LicenseKey.load_from_string(vendor.public_key, copy)
+    assert [concludes(again, machine) for machine in "AB"] == [(False, True, True), (False, False, True)]
+
+
+def test_an_overdraft_or_an_interval_below_zero_is_bad_input(vendor: Vendor) -> None:
+    key = vendor.new_key(1)
+    assert seat(vendor, key, "A", -1) == activate(vendor, key, "A", floating_time_interval=-1) == (None, INPUT)
 
 
 # ---- signatures

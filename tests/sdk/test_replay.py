@@ -1,5 +1,6 @@
 """Requests of the SDKs that are not run here, replayed byte for byte, and the answers checked against the protocol."""
 
+import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +21,6 @@ from .given import (
     NOT_ACTIVATED,
     NOTES,
     SHOWN_OF_A_MACHINE,
-    UNAVAILABLE,
     NewToken,
     Vendor,
     camel,
@@ -32,12 +32,17 @@ from .given import (
 )
 from .recorded import (
     ACTIVATIONS,
+    CPP,
     CREATIONS,
     DEACTIVATIONS,
     EDITS,
     FLOATING,
+    FLOATING_READS,
+    FLOATING_WITH_OVERDRAFT,
+    INTERVAL,
     LOG_READS,
     READS,
+    RELEASES,
     TRIALS,
     Answer,
     C,
@@ -45,6 +50,7 @@ from .recorded import (
     Edit,
     LogRead,
     Recorded,
+    overdrawn,
 )
 
 DONE = b'{"result":0,"message":""}'
@@ -179,12 +185,129 @@ def test_an_unescaped_machine_code_of_c_may_hold_an_equals_sign(vendor: Vendor) 
     assert [machine["Mid"] for machine in license["ActivatedMachines"]] == ["a=b==/#é"]
 
 
+# ---- floating seats
+
+
+def listed(request: Recorded, license: dict[str, Any]) -> list[str]:
+    return [machine["mid" if request.linq else "Mid"] for machine in license["ActivatedMachines"]]
+
+
+def is_here(request: Recorded, mids: list[str], machine: str, *, overdraft: bool = False) -> bool:
+    """Whether the SDK finds that the machine has a seat; `overdraft` says whether its software allows one above the limit.
+
+    C++ compares the whole entry, an overdraft one never fits. The others look at what follows the prefix.
+    """
+    if request.sdk is CPP:
+        return f"floating:{machine}" in mids
+    return any(mid[9:] == machine or (overdraft and mid[19:] == machine) for mid in mids)
+
+
+def take(vendor: Vendor, key: str, machine: str, **params: object) -> None:
+    """Take a seat for another machine, by another way."""
+    answer = vendor.live.call("key/Activate", Key=key, MachineCode=machine, FloatingTimeInterval=INTERVAL, **params)
+    assert answer["message"] == ""
+
+
 @each(FLOATING)
-def test_floating_seats_are_not_served_for_now(request_: Recorded, vendor: Vendor) -> None:
-    answer = send(request_, vendor, key=vendor.new_key(2))
-    assert (answer.status, answer.body) == (503, refusal(UNAVAILABLE))
-    assert answer.headers["Retry-After"] == "5"
-    assert is_json(answer)
+def test_a_recorded_floating_call_is_answered_with_the_seats_of_its_model_version(
+    request_: Recorded, vendor: Vendor
+) -> None:
+    key = vendor.new_key(2)
+    vendor.live.call("key/Activate", Key=key, MachineCode="m-locked")
+    take(vendor, key, "a-first")
+    license = document_of(request_, send(request_, vendor, key=key), vendor)
+    everybody = ["m-locked", "floating:a-first", "floating:m-alpha"]
+    mids = listed(request_, license)
+    assert mids == (everybody if request_.model_version == 3 else everybody[-1:])
+    assert is_here(request_, mids, "m-alpha")
+    assert not is_here(request_, mids, "m-beta", overdraft=True)
+
+    seat = license["ActivatedMachines"][-1]
+    spell = camel if request_.linq else str
+    assert seat[spell("IP")] == "127.0.0.0"
+    if request_.linq:
+        ends = [
+            datetime.datetime.fromisoformat(seat["time"]) + datetime.timedelta(seconds=INTERVAL + more) for more in (0, 1)
+        ]
+        assert seat["floatingExpires"] in [each.isoformat() for each in ends]
+        assert license["ActivatedMachines"][0]["floatingExpires"] is None
+    elif request_.model_version == 3:
+        assert is_now(seat["Time"])
+        assert seat["FloatingExpires"] - seat["Time"] in (INTERVAL, INTERVAL + 1)
+        assert license["ActivatedMachines"][0]["FloatingExpires"] == 0
+    if request_.metadata:
+        assert metadata_document(send(request_, vendor, key=key).json, vendor.public_key)["UsedFloatingMachines"] == 2
+
+
+@each(FLOATING)
+def test_a_recorded_heartbeat_keeps_the_seat_that_others_do_not_get(request_: Recorded, vendor: Vendor) -> None:
+    key = vendor.new_key(1)
+    first = document_of(request_, send(request_, vendor, key=key), vendor)
+    assert refused(send(request_, vendor, key=key, machine="m-beta"), LIMIT)
+    second = document_of(request_, send(request_, vendor, key=key), vendor)
+    assert listed(request_, second) == listed(request_, first) == ["floating:m-alpha"]
+    began = "time" if request_.linq else "Time"
+    assert second["ActivatedMachines"][0][began] == first["ActivatedMachines"][0][began]
+    assert vendor.live.call("key/BlockKey", Key=key)["result"] == 0
+    assert refused(send(request_, vendor, key=key), BLOCKED)
+
+
+@each(FLOATING_WITH_OVERDRAFT)
+def test_a_recorded_call_with_overdraft_gets_a_seat_that_is_marked(request_: Recorded, vendor: Vendor) -> None:
+    key = vendor.new_key(1)
+    take(vendor, key, "a-first")
+    assert refused(send(request_, vendor, key=key), LIMIT)
+    license = document_of(request_, send(overdrawn(request_), vendor, key=key), vendor)
+    everybody = ["floating:a-first", "floating:overdraft:m-alpha"]
+    mids = listed(request_, license)
+    assert mids == (everybody if request_.model_version == 3 else everybody[-1:])
+    assert not is_here(request_, mids, "m-alpha")
+    assert is_here(request_, mids, "m-alpha", overdraft=True)
+    assert refused(send(overdrawn(request_), vendor, key=key, machine="m-beta"), LIMIT)
+
+
+@each(tuple(request for request in FLOATING if request not in FLOATING_WITH_OVERDRAFT))
+def test_an_sdk_without_overdraft_is_refused_and_takes_nobody_elses_overdraft_seat_for_its_own(
+    request_: Recorded, vendor: Vendor
+) -> None:
+    key = vendor.new_key(1)
+    take(vendor, key, "m-alpha")
+    take(vendor, key, "m-beta", MaxOverdraft=1)
+    assert refused(send(request_, vendor, key=key, machine="m-beta"), LIMIT)
+    mids = listed(request_, document_of(request_, send(request_, vendor, key=key), vendor))
+    assert is_here(request_, mids, "m-alpha")
+    assert not is_here(request_, mids, "m-beta")
+
+
+@each(RELEASES)
+def test_a_recorded_release_gives_the_seat_back_and_may_be_repeated(request_: Recorded, vendor: Vendor) -> None:
+    key = vendor.new_key(1)
+    take(vendor, key, "m-alpha")
+    for machine in ("m-beta", "m-alpha", "m-alpha"):
+        answer = send(request_, vendor, key=key, machine=machine)
+        assert (answer.status, answer.body, is_json(answer)) == (200, DONE, True)
+    take(vendor, key, "m-beta")
+    assert vendor.live.call("key/BlockKey", Key=key)["result"] == 0
+    assert refused(send(request_, vendor, key=key), BLOCKED)
+
+
+@each(DEACTIVATIONS)
+def test_a_recorded_deactivation_of_a_node_locked_machine_finds_no_seat(request_: Recorded, vendor: Vendor) -> None:
+    key = vendor.new_key(1)
+    take(vendor, key, "m-alpha")
+    assert refused(send(request_, vendor, key=key), NOT_ACTIVATED)
+    assert [machine["Mid"] for machine in read(vendor, key)["ActivatedMachines"]] == ["floating:m-alpha"]
+
+
+@each(FLOATING_READS)
+def test_a_recorded_reading_with_an_interval_counts_the_seats(request_: Recorded, vendor: Vendor) -> None:
+    key = vendor.new_key(1)
+    take(vendor, key, "m-alpha")
+    take(vendor, key, "m-beta", MaxOverdraft=1)
+    answer = send(request_, vendor, key=key)
+    license = document_of(request_, answer, vendor)
+    assert listed(request_, license) == ["floating:m-alpha", "floating:overdraft:m-beta"]
+    assert metadata_document(answer.json, vendor.public_key)["UsedFloatingMachines"] == 2
 
 
 # ---- GetKey, Deactivate, CreateTrialKey

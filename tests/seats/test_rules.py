@@ -698,3 +698,17 @@ async def test_a_claim_that_is_not_committed_leaves_what_was(
         assert (codes(await two.live(key)) == ["a", "c+"]) is kept
         await made.at(20)
         assert (codes(await two.live(key)) == []) is kept
+
+
+async def test_a_queue_that_is_full_is_no_reason_to_do_without_valkey(
+    dsn: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(dsn, redis_url, workers=1) as made:
+        one = made.workers[0]
+        key = await made.license(5)
+        assert isinstance(await one.take(key, "a"), Lease)
+        epoch = await made.epoch(key)
+        monkeypatch.setattr(one.seats._hot._connection, "_queue", 3)
+        answers = await asyncio.gather(*(one.take(key, str(number)) for number in range(40)))
+        assert COME_AGAIN in answers
+        assert await made.epoch(key) == epoch

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 from servers import Live
@@ -20,9 +21,10 @@ class Inside:
 
 
 @asynccontextmanager
-async def worker_inside(live: Live) -> AsyncIterator[Inside]:
-    """Serve on the engines of a running server, with its keys, as one more worker of it."""
-    config = Config(data=live.data, database_url=live.demo["postgres_dsn"], redis_url=live.demo["redis_url"])
+async def worker_inside(live: Live, **settings: Any) -> AsyncIterator[Inside]:
+    """Serve on the engines of a running server, with its keys, as one more worker of it, and with settings of its own."""
+    engines = {"database_url": live.demo["postgres_dsn"], "redis_url": live.demo["redis_url"]}
+    config = Config(data=live.data, **engines, **settings)
     async with app.worker(config) as worker:
         runner = web.ServerRunner(http.Server(worker.endpoint), shutdown_timeout=5)
         await runner.setup()

@@ -126,15 +126,12 @@ async def test_a_code_of_513_characters_is_bad_input(shop: Shop) -> None:
     assert await shop.states(key) == []
 
 
-async def test_a_floating_call_is_told_to_come_again(shop: Shop) -> None:
+async def test_an_interval_of_0_is_none_and_the_machine_is_node_locked(shop: Shop) -> None:
     key = await shop.new_key(MaxNoOfMachines=1)
-    for method, asked in (("Activate", {"FloatingTimeInterval": 100}), ("Deactivate", {"Floating": True})):
-        status, headers, body = await shop.office.answer(
-            f"key/{method}", ProductId=shop.id, Key=key, MachineCode="a", **asked
-        )
-        assert (status, headers["Retry-After"]) == (503, "5")
-        assert body == refused("The service is temporarily unavailable. Please try again later.")
-    assert await shop.states(key) == []
+    asked = {"FloatingTimeInterval": 0, "MaxOverdraft": 5, "ModelVersion": 3}
+    assert machines(shop.document(await shop.activate(key, "a", **asked, **STRING_SIGN))) == ["a"]
+    assert await shop.activate(key, "b", **asked) == refused(LIMIT)
+    assert await shop.states(key) == [2011, 2023]
 
 
 # ---- the countdown of a trial

@@ -19,7 +19,7 @@ from servers import Live, until
 from server.methods import METHODS
 from server.ops import Sample, Slot
 
-LABELS = {"method", "code", "cause", "stage", "outcome", "engine", "le"}
+LABELS = {"method", "code", "cause", "stage", "outcome", "to", "engine", "le"}
 
 
 async def fetch(live: Live, path: str, **headers: str) -> tuple[int, str]:

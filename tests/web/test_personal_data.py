@@ -1,12 +1,14 @@
 """Where personal data goes: a day of calls with planted addresses, codes, names, tokens and keys, then a search everywhere.
 
-The law is protocol: privacy. The full address stands with the machine and goes with it; a token stands nowhere.
+The law is protocol: privacy. The full address stands with the machine and goes with it, with a seat only a masked one; a
+token stands nowhere.
 """
 
 import asyncio
 import gzip
 import json
 import secrets
+import time
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -18,6 +20,8 @@ from office import DONE, Office, Shop, open_office, unknown_token
 from servers import Live
 
 from server.methods import METHODS
+from storage.postgres.leases import forget_ended
+from storage.records import ROW_SECONDS
 
 PROXY = "127.0.0.8"
 ADDRESS, ADDRESS_6, REFUSED = "203.0.113.77", "2001:db8:aaaa:bbbb::77", "198.51.100.88"
@@ -50,14 +54,14 @@ async def search(office: Office, planted: list[str]) -> Places:
 
 async def valkey(live: Live) -> str:
     """All that Valkey holds: the names of its keys, and their values whatever their type."""
-    client = redis.asyncio.from_url(live.demo["redis_url"], decode_responses=True)
+    client = redis.asyncio.from_url(live.demo["redis_url"])
     read = {
-        "string": client.get,
-        "hash": client.hgetall,
-        "set": client.smembers,
-        "list": lambda key: client.lrange(key, 0, -1),
-        "zset": lambda key: client.zrange(key, 0, -1),
-        "stream": client.xrange,
+        b"string": client.get,
+        b"hash": client.hgetall,
+        b"set": client.smembers,
+        b"list": lambda key: client.lrange(key, 0, -1),
+        b"zset": lambda key: client.zrange(key, 0, -1),
+        b"stream": client.xrange,
     }
     try:
         keys = [key async for key in client.scan_iter()]
@@ -111,7 +115,7 @@ async def call(day: Day, method: str, address: str, **params: object) -> dict:
 
 
 async def live_through(day: Day) -> None:
-    """Call every method, well and badly, from addresses of clients; at the end two machines are there."""
+    """Call every method, well and badly, from addresses of clients; at the end two machines are there, and two seats."""
     (code, other, trial), (name, _) = day.codes, day.names
     await call(day, "key/Activate", "192.0.2.9", Key=day.full, MachineCode="somebody")
     asked = {"MachineCode": code, "FriendlyName": name, "NumberOfMachines": 2}
@@ -132,7 +136,11 @@ async def live_through(day: Day) -> None:
         *(call(day, "key/CreateTrialKey", ADDRESS, MachineCode=trial, FriendlyName=name) for _ in range(20))
     )
     await call(day, "key/UnblockKey", ADDRESS)
-    await call(day, "key/Activate", ADDRESS, MachineCode=code, FriendlyName=name, FloatingTimeInterval=100)
+    for machine, address in ((code, ADDRESS), (other, ADDRESS_6), (code, ADDRESS), ("refused", REFUSED)):
+        await call(day, "key/Activate", address, MachineCode=machine, FriendlyName=name, FloatingTimeInterval=1000)
+    above = {"FloatingTimeInterval": 1000, "MaxOverdraft": 1, "MachineCode": "somebody"}
+    await call(day, "key/Activate", "192.0.2.9", **above)
+    await call(day, "key/Deactivate", "192.0.2.9", Floating=True, MachineCode="somebody")
     for _ in range(2):
         await call(day, "key/Activate", ADDRESS, MachineCode=code, FriendlyName=name, OSInfo='{"OSName":"x"}')
     await call(day, "key/Activate", ADDRESS_6, MachineCode=other, FriendlyName=name)
@@ -191,7 +199,12 @@ async def day(behind_proxies: Live) -> AsyncIterator[Day]:
 async def test_a_day_has_seen_every_outcome(day: Day) -> None:
     states = {row["state"] for row in await day.shop.log()}
     assert {2010, 2011, 2022, 2023, 3010, 3011, 3012, 3020, 3021, 6010, 6020, 7010} <= states
-    assert len((await day.shop.show(day.key))["ActivatedMachines"]) == 2
+    assert {2014, 2015, 2024, 6011} <= states
+    shown = {row["Mid"]: row["IP"] for row in (await day.shop.show(day.key))["ActivatedMachines"]}
+    code, other, _ = day.codes
+    assert shown == {
+        code: ADDRESS, other: ADDRESS_6, f"floating:{code}": "203.0.113.0", f"floating:{other}": "2001:db8:aaaa::",
+    }  # fmt: skip
     assert len(day.answers) > 50
 
 
@@ -205,10 +218,11 @@ async def test_the_database_has_each_datum_in_its_place_and_nowhere_else(day: Da
     assert found.pop(ADDRESS) == found.pop(ADDRESS_6) == {("machines", "ip")}
     assert found.pop(REFUSED) == set()
     assert found.pop(PROXY) == {("machines", "proxy_ip")}
-    for each in (code, other, trial):
-        assert found.pop(each) == {("machines", "code"), ("log", "machine_code")}
+    for each in (code, other):
+        assert found.pop(each) == {("machines", "code"), ("leases", "code"), ("log", "machine_code")}
+    assert found.pop(trial) == {("machines", "code"), ("log", "machine_code")}
     used, unused = day.names
-    assert found.pop(used) == {("machines", "friendly_name"), ("log", "friendly_name")}
+    assert found.pop(used) == {("machines", "friendly_name"), ("leases", "friendly_name"), ("log", "friendly_name")}
     assert found.pop(unused) == set()
     for key in keys:
         assert found.pop(key) == {("licenses", "key"), ("log", "key")}
@@ -232,23 +246,32 @@ async def test_nothing_of_it_is_where_people_read_along(day: Day, live: Live) ->
     }
     planted = [ADDRESS, ADDRESS_6, REFUSED, PROXY, "203.0.113.", "2001:db8:aaaa", *day.codes, *day.names, day.key, day.full,
                day.shop.office.token, *day.secrets]  # fmt: skip
-    assert [(place, text) for place, content in everywhere.items() for text in planted if text in content] == []
+    found = {(place, text) for place, content in everywhere.items() for text in planted if text in content}
+    # Who has a seat is in Valkey as it is in the answers that list seats: code, name, masked address.
+    seats = (*day.codes[:2], day.names[0], "203.0.113.", "2001:db8:aaaa")
+    assert found == {("valkey", text) for text in seats}
 
 
-async def test_a_machine_that_leaves_takes_its_address_and_its_name_along(day: Day) -> None:
+async def test_a_machine_that_leaves_takes_its_address_and_its_name_along(day: Day, live: Live) -> None:
     code, other, trial = day.codes
     await call(day, "key/UnblockKey", ADDRESS)
     for each in (code, other):
         assert await call(day, "key/Deactivate", ADDRESS, MachineCode=each) == DONE
+        assert await call(day, "key/Deactivate", ADDRESS, MachineCode=each, Floating=True) == DONE
     trial_key = (await day.shop.log(MachineCode=trial, States="3011"))[0]["key"]
     first = (await day.shop.log(MachineCode=code, States="3011"))[0]["key"]
     assert await call(day, "key/Deactivate", ADDRESS, Key=trial_key, MachineCode=trial) == DONE
     assert await call(day, "key/Deactivate", ADDRESS, Key=first, MachineCode=code) == DONE
-    found = await search(day.shop.office, [ADDRESS, ADDRESS_6, *day.codes, *day.names])
-    assert found == {
+    planted = [ADDRESS, ADDRESS_6, *day.codes, *day.names]
+    left = {
         ADDRESS: set(), ADDRESS_6: set(), **{each: {("log", "machine_code")} for each in day.codes},
         day.names[0]: {("log", "friendly_name")}, day.names[1]: set(),
     }  # fmt: skip
+    fenced = {each: {("leases", "code"), *left[each]} for each in (code, other)}  # a release counts until it is old
+    assert await search(day.shop.office, planted) == {**left, **fenced}
+    assert [text for text in planted if text in await valkey(live)] == []
+    assert await forget_ended(day.shop.office.database, int(time.time()) + ROW_SECONDS + 2) >= len(fenced)
+    assert await search(day.shop.office, planted) == left
 
 
 async def test_a_server_may_log_no_address_at_all(without_addresses: Live) -> None:

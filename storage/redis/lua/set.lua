@@ -17,7 +17,7 @@ local KIND, START, TIME, EXPIRES, SEQ, CODE = 1, 2, 3, 4, 5, 8
 local REGULAR, OVERDRAFT = 1, 2
 local ABSENT, OTHER_LIFE = 0, -1  -- what scripts answer with instead of a set
 local NEVER = 9007199254740991
-local KEEP = 3600  -- seconds for which a set outlives its leases: an empty one answers sooner than one to be seeded
+local KEEP = 3000  -- seconds for which a set outlives its leases: one that is there answers sooner than one to be seeded
 
 local key = KEYS[1]
 
