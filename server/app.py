@@ -12,6 +12,7 @@ from server.services import Services
 from server.signing_keys import load, passphrase
 from server.wire.sign import Signer
 from storage.postgres.accounts import accounts
+from storage.postgres.connect import SETTINGS
 from storage.postgres.installation import installation
 from storage.postgres.leases import LeaseTable
 from storage.postgres.ledger import Ledger
@@ -22,6 +23,8 @@ from storage.postgres.reads import Reads
 from storage.postgres.tokens import Tokens
 from storage.redis.seats import Seats
 from storage.stamps import new_stamp
+
+REPORTS = 2  # connections for statements that have to be planned for what they ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,12 @@ async def worker(config: Config) -> AsyncIterator[Worker]:
             dsn, reads, queue=config.queue, batch=config.batch, licenses=config.cached_licenses, on_connect=tokens.forget
         )
         await ledger.open()
-        seats = Seats(config.redis_url, await installation(reads), LeaseTable(reads), ledger.now)
+        reports = Reads(dsn, settings=SETTINGS, connections=REPORTS)
+        reports.suspended = reads.suspended
+        closing.push_async_callback(reports.close)
+        await reports.open()
+        table = LeaseTable(reads, ledger.renew)
+        seats = Seats(config.redis_url, await installation(reads), table, ledger.now, forget=ledger.forget)
         closing.push_async_callback(seats.close)
         await seats.open()
         signers = await _signers(config, reads)
@@ -57,7 +65,7 @@ async def worker(config: Config) -> AsyncIterator[Worker]:
             ledger=ledger,
             licenses=Licenses(reads),
             tokens=tokens,
-            log=Log(reads),
+            log=Log(reports),
             seats=seats,
             signers=signers,
             random_bytes=os.urandom,

@@ -52,7 +52,9 @@ class Seating:
                 closing.push_async_callback(ledger.close)
                 await ledger.open()
                 # Without Valkey it stays closed: then it tries to reach none, and the leases table decides.
-                seats = Seats(redis_url or NOWHERE, await installation(self._reads), self._table, ledger.now)
+                seats = Seats(
+                    redis_url or NOWHERE, await installation(self._reads), self._table, ledger.now, forget=ledger.forget
+                )
                 closing.push_async_callback(seats.close)
                 if redis_url:
                     await seats.open()

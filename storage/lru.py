@@ -31,6 +31,10 @@ class Lru(Generic[K, V]):
         if len(self._values) > self._size:
             self._values.popitem(last=False)
 
+    def items(self) -> list[tuple[K, V]]:
+        """Return all that is here, the most recently used last."""
+        return list(self._values.items())
+
     def drop(self, key: K) -> None:
         """Forget the value, if it is here."""
         self._values.pop(key, None)

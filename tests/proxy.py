@@ -18,10 +18,10 @@ class Mode(Enum):
 
 
 class Proxy:
-    """Forwards from a TCP port of its own to a unix socket."""
+    """Forwards from a TCP port of its own to a unix socket; `target` may be changed, for whoever connects from then on."""
 
     def __init__(self, target: str) -> None:
-        self._target = target
+        self.target = target
         self._mode = Mode.PASS
         self._changed = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -47,7 +47,11 @@ class Proxy:
         if self._mode is Mode.REFUSE:
             writer.transport.abort()
             return
-        engine_reader, engine_writer = await asyncio.open_unix_connection(self._target)
+        try:
+            engine_reader, engine_writer = await asyncio.open_unix_connection(self.target)
+        except OSError:  # nobody is behind it: as if nobody were here
+            writer.transport.abort()
+            return
         both = {writer, engine_writer}
         self._writers |= both
         try:

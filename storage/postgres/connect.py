@@ -25,6 +25,15 @@ SETTINGS = {
     "tcp_keepalives_count": "3",
 }
 
+# For statements that look up what they name, in whatever tables: planned once for a connection, with nothing but indexes.
+LOOKUPS = {
+    **SETTINGS,
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+
 # What says that the connection, not the statement, is at fault.
 LOST = (
     OSError,

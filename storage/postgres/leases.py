@@ -4,8 +4,8 @@ A statement names at most 500 licenses: it locks them in the ledger's order, and
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import asyncpg
 
@@ -24,23 +24,33 @@ ROWS_AT_ONCE = 4_000
 T = TypeVar("T")
 
 
-class LeaseTable:
-    """See `ports.LeaseTable`."""
+class Lifted(NamedTuple):
+    """A license whose epoch was raised to an even one: its stamps before and after, between which nothing else changed."""
 
-    def __init__(self, reads: Reads) -> None:
+    license_id: int
+    before: int
+    after: int
+    epoch: Epoch
+
+
+class LeaseTable:
+    """See `ports.LeaseTable`. `renew` hears of licenses that need not be read again although their stamp is a new one."""
+
+    def __init__(self, reads: Reads, renew: Callable[[Lifted], None] = lambda _lifted: None) -> None:
         self._reads = reads
+        self._renew = renew
         self._barrier = Barrier(reads)
 
     async def epochs(self, licenses: Sequence[int]) -> dict[int, Epoch]:
         """See `ports.LeaseTable`."""
-        return _epochs([row for part in _parts(licenses) for row in await self._reads.fetch(EPOCHS, part)])
+        return self._heard([row for part in _parts(licenses) for row in await self._reads.fetch(EPOCHS, part)])
 
     async def lift(self, known: Mapping[int, int], *, to_table: bool) -> dict[int, Epoch]:
         """See `ports.LeaseTable`. Each statement is sent once: if its answer is lost, some may have been raised."""
         found: list[asyncpg.Record] = []
         for part in _parts(sorted(known.items())):
             found += await self._reads.rows(LIFT, *_named(part), to_table)
-        return _epochs(found)
+        return self._heard(found)
 
     async def settled(self) -> None:
         """See `ports.LeaseTable`."""
@@ -64,6 +74,12 @@ class LeaseTable:
         """See `ports.LeaseTable`."""
         return float((await self._reads.fetch(CLOCK))[0]["clock"])
 
+    def _heard(self, found: Sequence[asyncpg.Record]) -> dict[int, Epoch]:
+        for row in found:
+            if row["stamp"] == row["lifted_to"]:
+                self._renew(Lifted(row["id"], row["lifted_from"], row["stamp"], rows.epoch(row)))
+        return {row["id"]: rows.epoch(row) for row in found}
+
 
 class Barrier:
     """`log.settled`, shared by those who ask at the same time: one is under way, and one may wait to be the next.
@@ -80,7 +96,7 @@ class Barrier:
         """Return when all that was being written at the time of the call has ended. Raises `Unavailable` after 5 s."""
         if self._joinable is None:
             self._joinable = self._last = asyncio.get_running_loop().create_task(self._pass(self._last))
-            self._last.add_done_callback(_heard)
+            self._last.add_done_callback(_noted)
         try:
             async with asyncio.timeout(log.BARRIER_SECONDS):
                 await asyncio.shield(self._joinable)  # a caller who leaves takes nobody with them
@@ -124,11 +140,7 @@ def _named(part: Sequence[tuple[int, int]]) -> tuple[list[int], list[int], list[
     return [license_ for license_, _ in part], [epoch for _, epoch in part], [new_stamp() for _ in part]
 
 
-def _epochs(found: Sequence[asyncpg.Record]) -> dict[int, Epoch]:
-    return {row["id"]: rows.epoch(row) for row in found}
-
-
-def _heard(task: "asyncio.Task[None]") -> None:
+def _noted(task: "asyncio.Task[None]") -> None:
     """Take note of the outcome: those who waited may all have left."""
     if not task.cancelled():
         task.exception()

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from typing import TypeVar
 
 import asyncpg
@@ -19,6 +20,7 @@ from storage.lru import Lru
 from storage.postgres import rows
 from storage.postgres.batch import Batch, Call, Group
 from storage.postgres.lane import Answer, Lane, LaneGone, Lost, Poisoned
+from storage.postgres.leases import Lifted
 from storage.postgres.reads import Reads
 from storage.postgres.rows import LICENSE_LOAD, Address
 from storage.postgres.sql import load
@@ -54,6 +56,7 @@ class Ledger:
         self._batch = batch
         self._on_connect = on_connect
         self._known: Lru[Address, License] = Lru(licenses)
+        self._addresses: Lru[int, Address] = Lru(licenses)  # by the id of the license
         self._queue: deque[Call] = deque()
         self._alone: deque[list[Call]] = deque()  # parts of a batch in which an entry was at fault
         self._contended: deque[Address] = deque()
@@ -121,6 +124,19 @@ class Ledger:
         known = self._known.get(Address(token.account_id, product_id, key))
         return (await self.decide(token, product_id, key, _as_it_is)).license if known is None else known
 
+    def forget(self, license_: License) -> None:
+        """Drop a license from memory that is known to have changed since: the next call reads it before it decides."""
+        address = Address(license_.account_id, license_.product.id, license_.key)
+        if self._known.get(address) is license_:
+            self._known.drop(address)
+
+    def renew(self, lifted: Lifted) -> None:
+        """Take in that the epoch of a license was raised, if it is in memory as it was before: nothing else has changed."""
+        address = self._addresses.get(lifted.license_id)
+        known = None if address is None else self._known.get(address)
+        if address is not None and known is not None and known.stamp == lifted.before:
+            self._known.put(address, replace(known, stamp=lifted.after, epoch=lifted.epoch, leases={}))
+
     def now(self) -> float:
         """See `ports.Ledger`."""
         return time.monotonic() + self._ahead
@@ -173,6 +189,7 @@ class Ledger:
         metrics.license_loads.inc()
         if found.license is not None:
             self._known.put(address, found.license)
+            self._addresses.put(found.license.id, address)
             self._release(address)
             return
         missing = NoLicense() if found.product else NoProduct()
@@ -384,6 +401,7 @@ class Ledger:
         self._refusing = False
         metrics.postgres_up.set(self._up)
         self._known.clear()
+        self._addresses.clear()
         self._on_connect()
 
     def _lane_down(self) -> None:

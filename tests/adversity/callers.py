@@ -110,6 +110,17 @@ class Caller:
     async def deactivate(self, key: str, code: str) -> Call:
         return await self.ask(DEACTIVATE, Key=key, MachineCode=code)
 
+    async def take(self, key: str, code: str, interval: int, overdraft: int = 0) -> Call:
+        """Take a floating seat, or renew it."""
+        return await self.ask(
+            ACTIVATE, Key=key, MachineCode=code, FriendlyName=self._record.unique("name"), FieldsToReturn=JUST_MINE,
+            FloatingTimeInterval=interval, MaxOverdraft=overdraft, ModelVersion=3,
+        )  # fmt: skip
+
+    async def give(self, key: str, code: str) -> Call:
+        """Give a floating seat back."""
+        return await self.ask(DEACTIVATE, Key=key, MachineCode=code, Floating=True)
+
     async def get_key(self, key: str) -> Call:
         return await self.ask(GET_KEY, Key=key, FieldsToReturn=JUST_MINE)
 

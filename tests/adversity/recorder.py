@@ -1,6 +1,7 @@
 """What clients asked of a server and were answered, and whether the database tells the same: the judge of every fault test.
 
 The promises are those of the checker: Answered, Own, Logged, Capped, Kept, Cursor. It knows nothing of how calls are made.
+What is promised of floating seats beyond that is judged by floating.py.
 """
 
 import math
@@ -9,6 +10,7 @@ from bisect import bisect
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +22,8 @@ from server.rules.codes import Code
 
 ACTIVATE, DEACTIVATE, GET_KEY = "key/Activate", "key/Deactivate", "key/GetKey"
 CREATE_KEY, GET_LOG = "key/CreateKey", "ai/GetWebAPILog"
+# The same methods where they are about a floating seat: their rows have states of their own.
+TAKE, GIVE = "key/Activate, floating", "key/Deactivate, floating"
 OK, UNAVAILABLE = 200, 503
 
 # The states that an answered call may be logged with, by its method and message; an answer that is not here is not logged.
@@ -30,8 +34,13 @@ STATES: Mapping[tuple[str, str], frozenset[int]] = {
     (DEACTIVATE, ""): frozenset((6010,)),
     (DEACTIVATE, Code.BLOCKED): frozenset((6020,)),
     (DEACTIVATE, Code.NOT_ACTIVATED): frozenset((6020,)),
+    (TAKE, ""): frozenset((2014, 2015)),
+    (TAKE, Code.LIMIT): frozenset((2024,)),
+    (GIVE, ""): frozenset((6011,)),
 }
+SEATED, OVERDRAWN, RELEASED = 2014, 2015, 6011
 METHOD_OF = {2: ACTIVATE, 6: DEACTIVATE}  # by the first digit of the state
+FLOATING = {SEATED: TAKE, OVERDRAWN: TAKE, 2024: TAKE, RELEASED: GIVE}
 REGISTERED, FORGOTTEN = frozenset((2011, 2012, 2013)), 6010
 
 
@@ -51,6 +60,14 @@ class Breach(NamedTuple):
 
     promise: Promise
     what: str
+
+
+class Seat(NamedTuple):
+    """A floating seat as an answer shows it, or as a row of the table has it. Times in Unix seconds."""
+
+    overdraft: bool
+    start: int
+    expires: int
 
 
 class Identity(NamedTuple):
@@ -76,6 +93,8 @@ class Call:
     retry_after: str = ""
     answer: Mapping[str, Any] = field(default_factory=dict)
     fault: str = ""  # what makes it no proper answer: never came, no JSON
+    interval: int = 0  # asked for, of a floating seat
+    seat: Seat | None = None
 
     def take(self, status: int, retry_after: str, body: bytes) -> None:
         """Note the answer."""
@@ -86,6 +105,8 @@ class Call:
             self.fault = f"no JSON: {body[:200]!r}"
         if b"Traceback" in body:
             self.fault = "a traceback"
+        if self.method == TAKE and self.granted:
+            self.seat = _seat(self.answer)
 
     @property
     def message(self) -> str | None:
@@ -108,7 +129,7 @@ class Call:
 
     @property
     def identity(self) -> Identity:
-        return Identity(self.method, self.key, self.code, self.name if self.method == ACTIVATE else "")
+        return Identity(self.method, self.key, self.code, self.name if self.method in (ACTIVATE, TAKE) else "")
 
     def __str__(self) -> str:
         said = self.status if self.message is None else repr(self.message)
@@ -123,10 +144,13 @@ class Row(NamedTuple):
     state: int
     code: str
     name: str
+    time: int = 0
+    expires: int = 0  # of a floating seat
 
     @property
     def identity(self) -> Identity:
-        return Identity(METHOD_OF.get(self.state // 1000, ""), self.key, self.code, self.name)
+        method = FLOATING.get(self.state) or METHOD_OF.get(self.state // 1000, "")
+        return Identity(method, self.key, self.code, self.name)
 
 
 class Page(NamedTuple):
@@ -155,13 +179,19 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.limits: dict[str, int] = {}
+        self.overdrafts: dict[str, int] = {}  # the most that anybody asks for; 0 where none is named
         self.answered = 0  # with 200
         self._names = 0
 
     def note(self, method: str, params: Mapping[str, Any]) -> Call:
         """Remember a request that is sent now."""
         texts = (str(params.get(name, "")) for name in ("Key", "MachineCode", "FriendlyName"))
-        call = Call(method, *texts, time.monotonic())
+        interval = int(params.get("FloatingTimeInterval", 0))
+        if interval:
+            method = TAKE
+        elif params.get("Floating"):
+            method = GIVE
+        call = Call(method, *texts, time.monotonic(), interval=interval)
         self.calls.append(call)
         return call
 
@@ -207,7 +237,9 @@ def owned(calls: Iterable[Call]) -> Iterator[Breach]:
         if not call.granted or not isinstance(shown, Mapping):
             continue
         machines = [machine["mid"] for machine in shown["activatedMachines"]]
-        if shown["key"] != call.key or (machines and call.method == ACTIVATE and call.code not in machines):
+        prefix = "" if call.seat is None else "floating:overdraft:" if call.seat.overdraft else "floating:"
+        mine = call.method in (ACTIVATE, TAKE)
+        if shown["key"] != call.key or (machines and mine and prefix + call.code not in machines):
             yield Breach(Promise.OWN, f"{call} was shown {shown['key']} with {machines}")
 
 
@@ -307,6 +339,19 @@ def seen_in_time(pages: Sequence[Page], calls: Iterable[Call], rows: Iterable[Ro
             yield Breach(Promise.CURSOR, f"{call} was seen on page {on}, answered before page {at_the_latest} was asked for")
 
 
+def _seat(answer: Mapping[str, Any]) -> Seat | None:
+    """The seat that an answer shows, of one that shows no other machine."""
+    machines = [each for each in answer["licenseKey"]["activatedMachines"] if each["mid"].startswith("floating:")]
+    if not machines:
+        return None
+    (mine,) = machines
+    return Seat(mine["mid"].startswith("floating:overdraft:"), _unix(mine["time"]), _unix(mine["floatingExpires"]))
+
+
+def _unix(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
+
+
 def _received(call: Call) -> float:
     return call.received
 
@@ -325,7 +370,9 @@ async def _quiet(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
 
 async def rows_of(connection: "asyncpg.Connection[asyncpg.Record]", keys: list[str]) -> list[Row]:
     found = await connection.fetch(
-        "select id, key, state, machine_code, friendly_name from log where key = any ($1) order by id", keys
+        "select id, key, state, machine_code, friendly_name, time, floating_expires from log"
+        " where key = any ($1) order by id",
+        keys,
     )
     return [Row(*row) for row in found]
 

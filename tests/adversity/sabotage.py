@@ -28,6 +28,8 @@ LOGGED_TWICE: Change = (
     "from unnest(p_entries, p_entry_license)", "from generate_series(1, 2), unnest(p_entries, p_entry_license)"
 )  # fmt: skip
 NOT_LOGGED: Change = ("where e.n <> all (v_stale)\n    order by e.ordinal", "where false order by e.ordinal")
+NO_LEASE: Change = ("if cardinality(p_leases) > 0 then", "if false then")
+ENDS_NOT_LOGGED: Change = ("e.friendly_name,\n           e.floating_expires,", "e.friendly_name, 0,")
 NO_MACHINE: Change = ("if cardinality(p_machines) > 0 then", "if false then")
 NOT_FORGOTTEN: Change = ("if cardinality(p_forgotten) > 0 then", "if false then")
 LOCKED_SLOWLY: Change = ("perform from licenses l where l.id in", "perform pg_sleep(0.001) from licenses l where l.id in")

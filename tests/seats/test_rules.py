@@ -13,6 +13,7 @@ from servers import open_folder
 
 from seats.breaking import HELD, gone, held_commits, rewrite, until, without
 from seats.world import BLOCKED, COME_AGAIN, LIMIT, Hold, Worker, codes, world
+from server import metrics
 from server.handlers import floating as handler
 from server.rules import floating
 from server.rules.states import State, license_entry
@@ -405,7 +406,8 @@ async def test_read_after(dsn: str, redis_url: str, kept: bool, monkeypatch: pyt
         key = await made.license(1)
         if not kept:
             await rewrite(made, "leases_ready", "stamp = w.stamp", "stamp = l.stamp")
-            monkeypatch.setattr(leases_module, "_epochs", lambda found: {row["id"]: epoch(row) for row in found})
+            told = leases_module.LeaseTable
+            monkeypatch.setattr(told, "_heard", lambda _, found: {row["id"]: epoch(row) for row in found})
         first = asyncio.create_task(one.take(key, HELD))
         await commit.reached()
         step = Hold(raiser.table, "settled")
@@ -712,3 +714,35 @@ async def test_a_queue_that_is_full_is_no_reason_to_do_without_valkey(
         answers = await asyncio.gather(*(one.take(key, str(number)) for number in range(40)))
         assert COME_AGAIN in answers
         assert await made.epoch(key) == epoch
+
+
+async def test_with_one_set_that_is_gone_all_that_were_used_lately_are_seeded(dsn: str, redis_url: str) -> None:
+    async with world(dsn, redis_url, workers=1) as made:
+        one = made.workers[0]
+        keys = [await made.license(1) for _ in range(30)]
+        await asyncio.gather(*(one.take(key, "a") for key in keys))
+        sets = [seats_key(made.installation, await made.license_id(key)) for key in keys]
+        await made.lose()
+        assert isinstance(await one.take(keys[0], "a"), Lease)
+        async with asyncio.timeout(10):
+            while await made.valkey.exists(*sets) < len(sets):  # noqa: ASYNC110 (Valkey tells nobody)
+                await asyncio.sleep(0.005)
+        assert [codes(await one.live(key)) for key in keys] == [["a"]] * len(keys)
+
+
+async def test_a_license_whose_epoch_was_raised_and_nothing_else_is_not_read_again(dsn: str, redis_url: str) -> None:
+    async with world(dsn, redis_url) as made:
+        one, two = made.workers
+        key = await made.license(2)
+        for worker in made.workers:
+            assert isinstance(await worker.take(key, "a"), Lease)
+            await worker.node_locked(key, "m")
+        await made.lose()
+        loads = metrics.license_loads._value.get()
+        for worker in made.workers:
+            assert isinstance(await worker.take(key, "b"), Lease)
+        assert metrics.license_loads._value.get() == loads
+        await made.change(key, "max_machines = 1")
+        await made.lose()
+        assert isinstance(await one.take(key, "a"), Lease)
+        assert await two.take(key, "c") == LIMIT  # it has read the limit

@@ -138,8 +138,9 @@ class World:
     async def worker(self, *, database_dsn: str = "", redis_url: str = "", clock: str = CLOCK) -> Worker:
         """Open one more worker, by another way to the engines if one is given."""
         reads, tokens, ledger = await plain.worker(database_dsn or self.database_dsn)
-        table = LeaseTable(reads)
-        seats = Seats(redis_url or self.redis_url, self.installation, table, self.now, clock=clock)
+        table = LeaseTable(reads, ledger.renew)
+        url = redis_url or self.redis_url
+        seats = Seats(url, self.installation, table, self.now, forget=ledger.forget, clock=clock)
         await seats.open()
         svc = Services(
             ledger=ledger, licenses=Licenses(reads), tokens=tokens, log=Log(reads), seats=seats,

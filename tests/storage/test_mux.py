@@ -26,7 +26,7 @@ from structlog.testing import capture_logs
 
 from storage.embedded.home import lock, prepare
 from storage.embedded.valkey import Valkey
-from storage.redis.mux import Mux, NotSent, Refused, Unknown
+from storage.redis.mux import Full, Mux, NotSent, Refused, Unknown
 
 SCRIPTS = {
     "echo": "return ARGV[1]",
@@ -551,7 +551,7 @@ async def test_the_queue_is_bounded(redis_url: str) -> None:
         assert [call.done() for call in calls] == [False] * 10 + [True] * 5
         answers = await outcomes(calls)
         assert answers[:10] == list(range(1, 11))
-        only(answers[10:], NotSent)
+        only(answers[10:], Full)
         assert await mux.command("INCR", "n") == 11
 
 

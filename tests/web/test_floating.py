@@ -353,9 +353,15 @@ async def crowded(shop: Shop) -> str:
     key = await shop.new_key(MaxNoOfMachines=2)
     await shop.activate(key, "n1", FriendlyName="First")
     await shop.activate(key, "n2")
-    for code, overdraft in (("z", 0), ("y", 0), ("x", 1)):
+    for code, overdraft, before in (("z", 0, 20), ("y", 0, 10), ("x", 1, 0)):
         await seat(shop, key, code, 1000, MaxOverdraft=overdraft, FriendlyName=f"Desk {code}")
-        await pass_time(shop, key, 10)
+        await shop.office.database.execute(
+            "update leases set start = start - $3 where license_id = $1 and code = $2",
+            await shop.global_id(key),
+            code,
+            before,
+        )
+    await pass_time(shop, key, 10)
     return key
 
 

@@ -12,7 +12,11 @@ update installation set oldest_program = 2;
 alter table licenses
     add column lease_epoch bigint not null default 0,
     add column lease_epoch_at bigint not null default 0,   -- when it was raised, by this server's clock
-    add column lease_ready boolean not null default false;
+    add column lease_ready boolean not null default false,
+    -- The stamps before and after the last raising to an even epoch. Nothing else of the license has changed by it, so who
+    -- has it in memory with the first, while it still has the second, need not read it again.
+    add column lifted_from bigint,
+    add column lifted_to bigint;
 
 -- One row for each license and machine code that has or had a seat. No index but the key, and room in each page: so a
 -- heartbeat, which writes its row again, touches no index. The account is the license's; a reference to it would be
@@ -159,7 +163,9 @@ end $$;
 -- old one and above twice the Unix milliseconds of now: a database from a backup never names an epoch again that was used
 -- after the backup. Returns those that were raised. Writes no log and no lease, so it takes no writers' lock.
 create function leases_lift(p_licenses bigint[], p_epochs bigint[], p_stamps bigint[], p_to_table boolean)
-returns table (id bigint, lease_epoch bigint, lease_epoch_at bigint, lease_ready boolean)
+returns table (
+    id bigint, lease_epoch bigint, lease_epoch_at bigint, lease_ready boolean, stamp bigint, lifted_from bigint,
+    lifted_to bigint)
 language plpgsql volatile
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 set jit = off
@@ -173,13 +179,14 @@ begin
     return query
     update licenses l
     set lease_epoch = m.above + 2 - (m.above + p_to_table::integer) % 2, lease_epoch_at = floor(v_now),
-        lease_ready = false, stamp = m.stamp
+        lease_ready = false, stamp = m.stamp, lifted_from = case when not p_to_table then l.stamp end,
+        lifted_to = case when not p_to_table then m.stamp end
     from (
         select w.id, w.epoch, w.stamp, greatest(w.epoch, 2 * floor(v_now * 1000)::bigint) as above
         from unnest(p_licenses, p_epochs, p_stamps) as w (id, epoch, stamp)
     ) m
     where l.id = m.id and l.lease_epoch = m.epoch
-    returning l.id, l.lease_epoch, l.lease_epoch_at, l.lease_ready;
+    returning l.id, l.lease_epoch, l.lease_epoch_at, l.lease_ready, l.stamp, l.lifted_from, l.lifted_to;
 end $$;
 
 -- Mark odd epochs ready, where they still are those named: for whoever has passed the barrier after they were raised.
