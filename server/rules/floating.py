@@ -48,9 +48,11 @@ def needs_seat(license: License, caller: Caller) -> bool:
 
 
 def activate(
-    license: License, *, claim: Claim | ByTable | None, wish: Wish, code_hash: bytes, caller: Caller, now: int
+    license: License, *, claim: Claim | ByTable | None, wish: Wish, code_hash: bytes | None, caller: Caller, now: int
 ) -> Verdict[Answer]:
-    """Seat a machine or say why not (protocol: Activate rows 7 to 10); `code_hash` is the keyed hash of its code.
+    """Seat a machine or say why not (protocol: Activate rows 7 to 10).
+
+    `code_hash` is the keyed hash of its code, None for a license that was without trial activation when it was looked at.
 
     Every outcome but `Again` is logged: where seats were looked at, at the time of whoever decided on them, so that the
     log shows their order; else at `now`.
@@ -62,7 +64,7 @@ def activate(
     if license.max_machines <= 0:
         return Verdict(None, entry=entry(State.KNOWN_MACHINE, now=now))
     decision = _by_table(license, claim, wish) if license.epoch.by_table else _by_claim(license, claim)
-    if decision is None:
+    if decision is None or (license.trial_activation and code_hash is None):
         return Verdict(Again.CLAIM)
     lease = decision.lease
     if lease is None:
@@ -212,12 +214,12 @@ def _released(license: License, peek: Peek | ByTable | None, code: str) -> Lease
     return Lease(code, kind, time, time, time, "", "", license.epoch.number, seq, released=True)
 
 
-def _counted(license: License, code: str, code_hash: bytes, decision: _Decision) -> Change | None:
+def _counted(license: License, code: str, code_hash: bytes | None, decision: _Decision) -> Change | None:
     """Start the trial countdown, once for each code that gets a seat and is not a machine of the license anyway.
 
     With a renewal, too: the call that took the seat may have died before its verdict was committed.
     """
-    if code_hash in license.counted_codes or code in license.machines:
+    if code_hash is None or code_hash in license.counted_codes or code in license.machines:
         return None
     expires = countdown(license, decision.now)
     if expires is None:

@@ -918,3 +918,13 @@ def test_a_seat_of_a_blocked_key_can_be_freed_by_hand() -> None:
 )
 def test_what_was_not_peeked_under_the_present_epoch_frees_nothing_yet(epoch: Epoch, peek: Peek | ByTable) -> None:
     assert freed(replace(LICENSE, epoch=epoch), peek) == Verdict(Again.CLAIM)
+
+
+def test_without_the_hash_of_the_code_a_trial_key_is_looked_at_anew() -> None:
+    license = a_license(epoch=BY_VALKEY, trial_activation=True)
+    claim = a_claim(license, LEASE)
+    wish, caller = a_wish("a"), a_caller()
+    assert activate(license, claim=claim, wish=wish, code_hash=None, caller=caller, now=NOW) == Verdict(Again.CLAIM)
+    plain = a_license(epoch=BY_VALKEY)
+    verdict = activate(plain, claim=claim, wish=wish, code_hash=None, caller=caller, now=NOW)
+    assert (verdict.answer, verdict.lease) == (LEASE, LEASE)

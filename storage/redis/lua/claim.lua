@@ -58,7 +58,10 @@ if ARGV[8] ~= '' then
 end
 put(set, ARGV[2], lease, now)
 local answer = {2, set.epoch, now, kind, start, expires, set.seq, kept, before, ended}
-if set.count[REGULAR] + set.count[OVERDRAFT] <= most then
+local leases = set.count[REGULAR] + set.count[OVERDRAFT]
+if leases == 1 and most > 0 then
+    answer[#answer + 1] = {ARGV[2], unpack(lease)}
+elseif leases <= most then
     append_leases(answer, now)
 end
 return answer

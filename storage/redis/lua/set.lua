@@ -81,8 +81,7 @@ end
 local function append_leases(answer, now)
     each(function(field, lease)
         if lease[EXPIRES] > now then
-            table.insert(lease, 1, field)
-            answer[#answer + 1] = lease
+            answer[#answer + 1] = {field, unpack(lease)}
         end
     end)
     return answer
