@@ -13,7 +13,7 @@ from sabotage import holding, lock_license, waiting
 from servers import Live, until
 
 ALL = "select pid, backend_start from pg_stat_activity where application_name = 'keyturn' and datname = current_database()"
-PER_WORKER = 6  # two lanes, four to read
+PER_WORKER = 8  # two lanes, four for lookups, two for reports
 
 
 async def leave(live: Live, record: Recorder, key: str, chance: random.Random) -> None:

@@ -172,9 +172,9 @@ async def test_an_emptied_valkey_is_filled_again_also_when_it_is_emptied_while_t
             for _ in range(times):
                 await until(load.progress(150), 30)
                 for _ in range(3):  # the first is noticed, and then another one comes in the middle of what it caused
-                    epochs = await beside.fetchval(EPOCHS)
+                    epochs, enough = await beside.fetchval(EPOCHS), load.progress(60)
                     await client.flushall()
-                    await until(lambda epochs=epochs: _moved(beside, epochs), 30)
+                    await until(lambda epochs=epochs, enough=enough: _moved(beside, epochs, enough), 30)
             await until(load.progress(150), 30)
         await everyone_renews(record, askers)
     assert len(refused(record.calls)) <= times // 10  # five rounds may not be enough for one who meets all three each time
@@ -182,8 +182,9 @@ async def test_an_emptied_valkey_is_filled_again_also_when_it_is_emptied_while_t
     assert await audit(record, beside) == []
 
 
-async def _moved(connection: asyncpg.Connection, epochs: int) -> bool:
-    return bool(await connection.fetchval(EPOCHS) != epochs)
+async def _moved(connection: asyncpg.Connection, epochs: int, enough: Callable[[], bool]) -> bool:
+    """Whether an epoch was raised; or enough calls were served, if seeds that were on their way made up for the loss."""
+    return enough() or bool(await connection.fetchval(EPOCHS) != epochs)
 
 
 @pytest.mark.parametrize("times", [2, pytest.param(30, marks=pytest.mark.soak)])
@@ -408,7 +409,7 @@ async def test_a_valkey_that_refuses_writes_counts_as_down_and_is_used_again_whe
             await until(lambda: seeds("back") >= back + len(licenses), 10)
             await until(load.progress(200), 30)
         (line, *_) = [line for line in logged if line["event"] == "redis.no_writes"]
-        assert line["error"].startswith(word)
+        assert line["why"].startswith(word)
         assert line["do"]
         assert metrics.seats_by_table._value.get() > by_table
         async with ours.client() as client:
@@ -451,14 +452,11 @@ async def test_what_is_lost_again_in_the_middle_of_a_reseed_is_found_again(dsn: 
         assert await audit(record, made.database) == []
 
 
-@pytest.mark.parametrize("kept", [True, False], ids=["with the rule", "without it"])
 async def test_workers_that_miss_a_set_at_the_same_time_do_not_raise_its_epoch_in_turns(
-    dsn: str, redis_url: str, record: Recorder, monkeypatch: pytest.MonkeyPatch, *, kept: bool
+    dsn: str, redis_url: str, record: Recorder
 ) -> None:
     """Who reads an epoch that was raised just now waits for its set. One that raised it again instead would undo what the
     other worker is about to use, and that one would do the same: until the rounds of a caller are over."""
-    if not kept:
-        monkeypatch.setattr(seats_module.Seats, "_recent", lambda *_: False)
     raised = metrics.seat_handovers.labels("valkey")._value
     async with world(dsn, redis_url, 3) as made:
         licenses = await terms(made, record, 6)
@@ -469,8 +467,8 @@ async def test_workers_that_miss_a_set_at_the_same_time_do_not_raise_its_epoch_i
                 await made.lose()
             await until(load.progress(150), 60)
         each = (raised.get() - before) / (5 * len(licenses))
-        assert (each < 1.5) is kept
-        assert (refused(record.calls) == []) or not kept
+        assert each < 1.5
+        assert refused(record.calls) == []
         assert await audit(record, made.database) == []
 
 

@@ -43,7 +43,7 @@ def public_of(pem: bytes) -> rsa.RSAPublicKey:
 
 
 def test_migrate_makes_the_account_and_its_key_and_does_it_once(fresh: Shell) -> None:
-    assert fresh.ok("migrate") == "The schema is up to date (migration 1)."
+    assert fresh.ok("migrate") == "The schema is up to date (migration 2)."
     pem = pem_file(fresh).read_bytes()
     assert stat.S_IMODE(pem_file(fresh).stat().st_mode) == 0o600
     assert accounts(fresh) == [public_der(public_of(pem))]
