@@ -18,69 +18,6 @@ AT_ONCE = 500  # licenses in one transaction
 Seed = Callable[[int, int, tuple[Lease, ...]], Awaitable[None]]  # license, epoch, leases
 
 
-class Handover:
-    """What one worker hands over; `seed` puts leases into Valkey once, and tells nobody whether it worked."""
-
-    def __init__(self, table: LeaseTable, seed: Seed) -> None:
-        self._table = table
-        self._seed = seed
-        self._to_valkey = _Gathered(self._raise_and_seed)
-        self._to_table = _Gathered(self._raise_and_settle)
-
-    async def to_valkey(self, license_id: int, known: int, cause: str) -> "Raised":
-        """Have Valkey decide on a license whose epoch was read as `known`. Raises `Unavailable`, `Busy`."""
-        return await self._to_valkey.ask(license_id, _Asked(known, cause))
-
-    def to_valkey_soon(self, known: Mapping[int, int], cause: str) -> None:
-        """Have Valkey decide on licenses that nobody waits for yet, after those that somebody does."""
-        self._to_valkey.suggest({license_id: _Asked(number, cause) for license_id, number in known.items()})
-
-    async def to_table(self, license_id: int) -> None:
-        """Have the leases table decide on a license, as of now; another worker may take it back at any time.
-
-        Raises `Unavailable`, `Busy`.
-        """
-        await self._to_table.ask(license_id, _Asked(0, ""))
-
-    async def close(self) -> None:
-        """End what is under way; whoever waits for it gets `Unavailable`."""
-        await self._to_valkey.close()
-        await self._to_table.close()
-
-    async def _raise_and_seed(self, asked: "Mapping[int, _Asked]") -> "dict[int, Raised]":
-        """Raise, wait, read, and send one seed for each epoch: a second, late, would undo what was claimed since."""
-        raised = await self._table.lift({license_id: each.known for license_id, each in asked.items()}, to_table=False)
-        if raised:
-            metrics.seat_handovers.labels("valkey").inc(len(raised))
-            await self._table.settled()  # what was claimed under an older epoch is committed now, or never will be
-            rows = await self._table.read(list(raised))
-            async with asyncio.TaskGroup() as seeds:
-                for license_id, epoch in raised.items():
-                    metrics.seat_seeds.labels(asked[license_id].cause).inc()
-                    seeds.create_task(self._seeded(license_id, epoch.number, rows.get(license_id, ())))
-        moved = [license_id for license_id in asked if license_id not in raised]
-        epochs = await self._table.epochs(moved) if moved else {}
-        return _told(raised, seeded=True) | _told(epochs, seeded=False)
-
-    async def _seeded(self, license_id: int, epoch: int, rows: tuple[Lease, ...]) -> None:
-        await self._seed(license_id, epoch, tuple(row for row in rows if not row.released))
-
-    async def _raise_and_settle(self, asked: "Mapping[int, _Asked]") -> "dict[int, Raised]":
-        epochs = await self._table.epochs(list(asked))
-        even = {license_id: epoch.number for license_id, epoch in epochs.items() if not epoch.by_table}
-        raised = await self._table.lift(even, to_table=True) if even else {}
-        metrics.seat_handovers.labels("table").inc(len(raised))
-        unready = {
-            license_id: epoch.number
-            for license_id, epoch in (epochs | raised).items()
-            if epoch.by_table and not epoch.ready
-        }
-        if unready:
-            await self._table.settled()
-            await self._table.mark_ready(unready)
-        return _told(epochs | raised, seeded=False)
-
-
 class Raised(NamedTuple):
     """The epoch of a license now, and whether this worker has raised it and sent its seed; else somebody else does."""
 
@@ -100,6 +37,69 @@ class _Asked(NamedTuple):
 
     known: int
     cause: str
+
+
+class Handover:
+    """What one worker hands over; `seed` puts leases into Valkey once, and tells nobody whether it worked."""
+
+    def __init__(self, table: LeaseTable, seed: Seed) -> None:
+        self._table = table
+        self._seed = seed
+        self._to_valkey = _Gathered(self._raise_and_seed)
+        self._to_table = _Gathered(self._raise_and_settle)
+
+    async def to_valkey(self, license_id: int, known: int, cause: str) -> Raised:
+        """Have Valkey decide on a license whose epoch was read as `known`. Raises `Unavailable`, `Busy`."""
+        return await self._to_valkey.ask(license_id, _Asked(known, cause))
+
+    def to_valkey_soon(self, known: Mapping[int, int], cause: str) -> None:
+        """Have Valkey decide on licenses that nobody waits for yet, after those that somebody does."""
+        self._to_valkey.suggest({license_id: _Asked(number, cause) for license_id, number in known.items()})
+
+    async def to_table(self, license_id: int) -> None:
+        """Have the leases table decide on a license, as of now; another worker may take it back at any time.
+
+        Raises `Unavailable`, `Busy`.
+        """
+        await self._to_table.ask(license_id, _Asked(0, ""))
+
+    async def close(self) -> None:
+        """End what is under way; whoever waits for it gets `Unavailable`."""
+        await self._to_valkey.close()
+        await self._to_table.close()
+
+    async def _raise_and_seed(self, asked: Mapping[int, _Asked]) -> dict[int, Raised]:
+        """Raise, wait, read, and send one seed for each epoch: a second, late, would undo what was claimed since."""
+        raised = await self._table.lift({license_id: each.known for license_id, each in asked.items()}, to_table=False)
+        if raised:
+            metrics.seat_handovers.labels("valkey").inc(len(raised))
+            await self._table.settled()  # what was claimed under an older epoch is committed now, or never will be
+            rows = await self._table.read(list(raised))
+            async with asyncio.TaskGroup() as seeds:
+                for license_id, epoch in raised.items():
+                    metrics.seat_seeds.labels(asked[license_id].cause).inc()
+                    seeds.create_task(self._seeded(license_id, epoch.number, rows.get(license_id, ())))
+        moved = [license_id for license_id in asked if license_id not in raised]
+        epochs = await self._table.epochs(moved) if moved else {}
+        return _told(raised, seeded=True) | _told(epochs, seeded=False)
+
+    async def _seeded(self, license_id: int, epoch: int, rows: tuple[Lease, ...]) -> None:
+        await self._seed(license_id, epoch, tuple(row for row in rows if not row.released))
+
+    async def _raise_and_settle(self, asked: Mapping[int, _Asked]) -> dict[int, Raised]:
+        epochs = await self._table.epochs(list(asked))
+        even = {license_id: epoch.number for license_id, epoch in epochs.items() if not epoch.by_table}
+        raised = await self._table.lift(even, to_table=True) if even else {}
+        metrics.seat_handovers.labels("table").inc(len(raised))
+        unready = {
+            license_id: epoch.number
+            for license_id, epoch in (epochs | raised).items()
+            if epoch.by_table and not epoch.ready
+        }
+        if unready:
+            await self._table.settled()
+            await self._table.mark_ready(unready)
+        return _told(epochs | raised, seeded=False)
 
 
 class _Gathered:

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
@@ -17,11 +17,13 @@ from server import metrics
 from storage.errors import Busy, StorageError
 from storage.lru import Lru
 from storage.ports import LeaseTable
-from storage.records import ByTable, Claim, Epoch, Held, Lease, LeaseKind, License, Peek, Wish
+from storage.records import ByTable, Claim, Epoch, Lease, LeaseKind, License, Peek, Wish
+from storage.redis import clocks, replies
 from storage.redis.handover import Handover
 from storage.redis.keys import field_of, probe_key, seats_key
 from storage.redis.lua import scripts
 from storage.redis.mux import Full, Mux, NotSent, Refused, Unknown
+from storage.redis.replies import Listed, Reply
 
 ROUNDS = 5
 TABLE_SECONDS = 5  # for which the leases table decides at least, once it does: workers may see Valkey differently
@@ -35,44 +37,16 @@ DOUBT_SECONDS = 1.0
 PHANTOM_SECONDS = 10  # by then every claim is committed, or never will be
 MANY = 1_000  # leases; more are listed over the other connection
 SEED_PATIENCE = 5.0
-CLOCKS_SECONDS = 60.0
-CLOCKS_APART = 1.0
-
 USED_SECONDS = 600  # a set used so lately does not go by itself (set.lua, KEEP)
 SUSPECT_SECONDS = 1.0
 LOST = ("absent", "run_id")
 
 NO_ANSWER = (NotSent, Unknown, Refused)
-CODE = 8  # where a listed lease has its machine code, if its field is a digest
-LOOK = 3  # what the claim script answers when the table must say whether a lease above the limit is committed
-KINDS = {int(kind): kind for kind in LeaseKind}
 CLAIMED, RENEWED, PROMOTED, REFUSED, RELEASED = map(
     metrics.seat_claims.labels, ("claimed", "renewed", "promoted", "refused", "released")
 )
 
 log = structlog.get_logger()
-
-
-class Reply(NamedTuple):
-    """What a script answered, and the life of the server that did."""
-
-    run: bytes
-    values: Sequence[Any]  # numbers, but for leases: the scripts are ours
-
-    @property
-    def seeded(self) -> bool:
-        """Whether the set was there, and of this life of the server."""
-        return bool(self.values[0] > 0)
-
-    @property
-    def epoch(self) -> int:
-        """The epoch of the set; 0 if it was not seeded."""
-        return self.values[1] if self.seeded else 0
-
-    @property
-    def cause(self) -> str:
-        """Why the set has to be seeded anew."""
-        return {0: "absent", -1: "run_id"}.get(self.values[0], "epoch")
 
 
 class Used(NamedTuple):
@@ -123,7 +97,7 @@ class Seats:
     async def open(self) -> None:
         """Connect. A Valkey that is not there is waited for in the background: seats are decided without it."""
         await asyncio.gather(self._hot.open(), self._bulk.open())
-        self._clocks = asyncio.create_task(self._compare_clocks())
+        self._clocks = asyncio.create_task(clocks.compare(self._hot, self._table))
 
     async def close(self) -> None:
         """Close the connections; no call may be under way any more."""
@@ -149,10 +123,7 @@ class Seats:
         """See `ports.Seats`."""
         field, _ = field_of(code)
         reply = await self._ask(license, "peek", (field,))
-        if isinstance(reply, ByTable):
-            return reply
-        _, epoch, seq, now = reply.values
-        return Peek(epoch, seq, now, reply.run)
+        return reply if isinstance(reply, ByTable) else replies.peek(reply)
 
     async def confirm(self, license_id: int, claim: Claim) -> None:
         """See `ports.Seats`."""
@@ -183,10 +154,9 @@ class Seats:
             return ()
         if epoch.by_table and epoch.ready:
             return _living(license.leases.values(), int(self._now()))
-        if not epoch.by_table and (found := await self._list(license.id)) is not None:
-            at, leases, now = found
-            if at >= epoch.number:
-                return _living(leases, now)
+        found = None if epoch.by_table else await self._list(license.id)
+        if found is not None and found.epoch >= epoch.number:
+            return _living(found.leases, found.now)
         rows = await self._table.read([license.id])
         return _living(rows.get(license.id, ()), int(self._now()))
 
@@ -197,10 +167,14 @@ class Seats:
         limit = license.max_machines
         values = (field, wish.interval, limit, wish.overdraft, wish.ip, wish.friendly_name, code, most)
         reply = await self._ask(license, "claim", (*values, b""))
-        if isinstance(reply, Reply) and reply.values[0] == LOOK:
+        if isinstance(reply, Reply) and reply.values[0] == replies.LOOK:
             known = await self._has_regular(license.id, wish.code, reply.values[2])
             reply = await self._ask(license, "claim", (*values, int(known)))
-        return reply if isinstance(reply, ByTable) else _claim(reply, wish, limit)
+        if isinstance(reply, ByTable):
+            return reply
+        claim = replies.claim(reply, wish, limit)
+        _count(claim)
+        return claim
 
     async def _has_regular(self, license_id: int, code: str, now: int) -> bool:
         """Whether a regular lease of the machine is committed and lives."""
@@ -364,30 +338,27 @@ class Seats:
             return False
         self._doubted.put(license_id, time.monotonic())
         found = await self._list(license_id)
-        if found is None or found[0] != claim.epoch:
+        if found is None or found.epoch != claim.epoch:
             return False
         rows = {row.code: row for row in (await self._table.read([license_id])).get(license_id, ())}
-        _, leases, now = found
-        return any(lease.time + PHANTOM_SECONDS < now and not _bears_out(rows.get(lease.code), lease) for lease in leases)
+        old = [lease for lease in found.leases if lease.time + PHANTOM_SECONDS < found.now]
+        return not all(_bears_out(rows.get(lease.code), lease) for lease in old)
 
-    async def _list(self, license_id: int) -> tuple[int, list[Lease], int] | None:
-        """Return the set's epoch, its leases and its time; None if it cannot tell."""
+    async def _list(self, license_id: int) -> Listed | None:
+        """Return the leases of a set; None if it cannot tell."""
         try:
             reply = await self._listed(self._hot, license_id, MANY)
-            if reply[0] == 1:
+            if reply.values[0] == replies.MANY:
                 reply = await self._listed(self._bulk, license_id, 2**31)
         except NO_ANSWER:
             return None
-        if reply[0] < 1:
-            return None
-        _, epoch, now, *leases = reply
-        return epoch, [_lease(each, epoch) for each in leases], now
+        return replies.listed(reply) if reply.seeded else None
 
-    async def _listed(self, mux: Mux, license_id: int, most: int) -> Sequence[Any]:
-        answer: Sequence[Any] = await mux.script("list", [self._key(license_id)], [mux.run, most])
-        return answer
+    async def _listed(self, mux: Mux, license_id: int, most: int) -> Reply:
+        run = mux.run
+        return Reply(run, await mux.script("list", [self._key(license_id)], [run, most]))
 
-    # The connection, and the clocks
+    # The connection
 
     def _key(self, license_id: int) -> bytes:
         return seats_key(self._installation, license_id)
@@ -409,50 +380,20 @@ class Seats:
                 await self._up.wait()
         return self._hot.up
 
-    async def _compare_clocks(self) -> None:
-        while True:
-            if self._hot.up:
-                with suppress(*NO_ANSWER):
-                    seconds, micros = await self._hot.command("TIME")
-                    _compare("valkey", int(seconds) + int(micros) / 1e6)
-            with suppress(StorageError):
-                _compare("postgres", await self._table.clock())
-            await asyncio.sleep(CLOCKS_SECONDS)
 
-
-def _compare(engine: str, clock: float) -> None:
-    difference = clock - time.time()
-    metrics.clock_difference_seconds.labels(engine).set(difference)
-    if abs(difference) > CLOCKS_APART:
-        do = "let both machines take their time from the same source: leases end by the clock of the engine"
-        log.warning("clocks.differ", engine=engine, seconds=round(difference, 3), do=do)
+def _count(claim: Claim) -> None:
+    if claim.lease is None:
+        REFUSED.inc()
+    elif claim.was is None:
+        CLAIMED.inc()
+    else:
+        (RENEWED if claim.was.kind is claim.lease.kind else PROMOTED).inc()
 
 
 def _named(lease: Lease) -> tuple[bytes, int, int]:
     """Return what a script must find to change a lease: its field, and that it is still this very claim."""
     field, _ = field_of(lease.code)
     return field, lease.epoch, lease.seq
-
-
-def _claim(reply: Reply, wish: Wish, limit: int) -> Claim:
-    """Read the answer of the claim script."""
-    _, epoch, now, *granted = reply.values
-    if not granted:
-        REFUSED.inc()
-        return Claim(None, epoch, limit, now, run=reply.run)
-    kind, start, expires, seq, kept, before, ended, *listed = granted
-    (CLAIMED if not before else RENEWED if before == kind else PROMOTED).inc()
-    lease = Lease(wish.code, KINDS[kind], start, now, expires, wish.friendly_name, wish.ip, epoch, seq)
-    was = Held(KINDS[before], ended) if before else None
-    leases = tuple(_lease(each, epoch) for each in listed) if listed else None
-    return Claim(lease, epoch, limit, now, kept, was, reply.run, leases)
-
-
-def _lease(values: Sequence[Any], epoch: int) -> Lease:
-    """Read one lease that a script lists."""
-    code = values[CODE] if len(values) > CODE else values[0]
-    kind, start, at, expires, seq, ip, name = values[1:CODE]
-    return Lease(code.decode(), KINDS[kind], start, at, expires, name.decode(), ip.decode(), epoch, seq)
 
 
 def _bears_out(row: Lease | None, lease: Lease) -> bool:

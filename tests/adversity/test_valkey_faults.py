@@ -34,6 +34,7 @@ from valkeys import (
 
 from server import metrics
 from storage.records import Lease
+from storage.redis import clocks
 from storage.redis import seats as seats_module
 from storage.redis.keys import seats_key
 
@@ -515,7 +516,7 @@ async def test_a_step_of_valkeys_clock_moves_the_end_of_leases_by_its_size_and_n
 async def test_a_step_of_valkeys_clock_raises_an_alarm(
     dsn: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    monkeypatch.setattr(seats_module, "CLOCKS_SECONDS", 0.02)
+    monkeypatch.setattr(clocks, "EVERY_SECONDS", 0.02)
     async with world(dsn, redis_url, 1) as made:
         (worker,) = made.workers
         with capture_logs() as logged:
