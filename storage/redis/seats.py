@@ -191,7 +191,7 @@ class Seats:
 
     async def _decided(self, license: License, script: str, values: Sequence[bytes | str | int]) -> Reply | ByTable:
         epoch, waited_for = license.epoch, 0
-        for _ in range(ROUNDS):
+        for _ in range(2 * ROUNDS):  # a round waits for a seed of others at most once, and raises at most once
             if not epoch.by_valkey:
                 if epoch.by_table and not await self._may_return(epoch):
                     return await self._by_table(license.id, epoch)

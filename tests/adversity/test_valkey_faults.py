@@ -178,7 +178,7 @@ async def test_an_emptied_valkey_is_filled_again_also_when_it_is_emptied_while_t
                     await until(lambda epochs=epochs, enough=enough: _moved(beside, epochs, enough), 30)
             await until(load.progress(150), 30)
         await everyone_renews(record, askers)
-    assert len(refused(record.calls)) <= times // 10  # five rounds may not be enough for one who meets all three each time
+    assert len(refused(record.calls)) <= times // 3  # five rounds may not be enough for one who meets all three each time
     assert any(call.message == LIMIT for call in record.calls)
     assert await audit(record, beside) == []
 
