@@ -349,11 +349,11 @@ def test_a_story_goes_as_the_model_has_it(seats: Set, story: list[Step]) -> None
 MACHINES = st.sampled_from(["a", "b", "c", "", LONG, LONGER])
 CLAIMS = st.builds(
     Claim, MACHINES, st.sampled_from([1, 2, 10, 100, 31_622_400]), st.integers(0, 3), st.sampled_from([0, 0, 1, 2]),
-    most=st.sampled_from([0, 2, 9]),
+    most=st.sampled_from([0, 2, 9]), known=st.sampled_from(["", "", 0, 1]),
 )  # fmt: skip
 PASSES = st.builds(Pass, st.sampled_from([0.25, 0.75, 1, 5, 9.75, 100]))
 FINISHES = st.builds(
-    Finish, st.sampled_from(["settle", "drop"]), st.integers(1, 4), st.sampled_from([0, 0, 0, -2, 2]),
+    Finish, st.sampled_from(["settle", "drop", "restore"]), st.integers(1, 4), st.sampled_from([0, 0, 0, -2, 2]),
     st.sampled_from([RUN, RUN, RUN, OTHER_RUN]),
 )  # fmt: skip
 STEPS = st.one_of(CLAIMS, CLAIMS, CLAIMS, PASSES, PASSES, FINISHES, st.builds(Seed, st.sampled_from([-2, 0, 2])))
