@@ -15,7 +15,7 @@ from storage.postgres.leases import LeaseTable
 from storage.postgres.ledger import Ledger
 from storage.postgres.licenses import Licenses
 from storage.postgres.reads import Reads
-from storage.records import Lease, License, Peek
+from storage.records import Lease, License, Peek, living
 from storage.redis.seats import Seats
 
 ROUNDS = 5
@@ -39,7 +39,7 @@ class Seating:
     async def taken(self, license_id: int) -> tuple[Lease, ...]:
         """Return the seats that are taken by the leases table, at PostgreSQL's time, in order of start."""
         now = int(await self._table.clock())
-        return floating.live((await self._table.read([license_id]))[license_id], now)
+        return living((await self._table.read([license_id]))[license_id], now)
 
     async def free(self, license_: License, code: str, redis_url: str) -> None:
         """Free the seat of a machine that holds one, for the next who asks.

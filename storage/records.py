@@ -4,7 +4,7 @@ Times are whole Unix seconds (UTC). A `stamp` is 63 random bits that name one st
 (stamps.py). Texts are never None: what is not set is the empty text.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
@@ -141,6 +141,16 @@ class Lease(NamedTuple):
     def lives(self, now: int) -> bool:
         """Whether the seat is taken at `now`; a lease that ends at an instant is dead at it."""
         return not self.released and self.expires > now
+
+
+def in_order(leases: Iterable[Lease]) -> tuple[Lease, ...]:
+    """Return leases as they are shown: in order of start, then code."""
+    return tuple(sorted(leases, key=lambda lease: (lease.start, lease.code)))
+
+
+def living(leases: Iterable[Lease], now: int) -> tuple[Lease, ...]:
+    """Return the seats that are taken at `now`, in order."""
+    return in_order(lease for lease in leases if lease.lives(now))
 
 
 class Wish(NamedTuple):

@@ -8,7 +8,7 @@ import typer
 from server.account import operator
 from server.cli.arguments import FEATURES, Json, ProductId
 from server.cli.products import data_json, data_text
-from server.cli.session import Desk, no_product, run
+from server.cli.session import Desk, no_key, no_product, run
 from server.cli.terminal import Problem, as_json, example, facts, remark, result, table, when
 from server.issuing import licenses_of, make_keys
 from server.rules import editing, keystring, privacy, term
@@ -80,7 +80,7 @@ def key_show(
             except NoProduct as error:
                 raise no_product(product) from error
             except NoLicense as error:
-                raise Problem(f"Product {product} has no such key. Is it spelled right, and of this product?") from error
+                raise no_key(product) from error
 
     license_, now = run(ctx, look)
     known = _license_json(license_, now, addresses=addresses)

@@ -10,7 +10,7 @@ from server.services import Services
 from server.wire import encode, replies, requests
 from server.wire.requests import SignMethod
 from server.wire.sign import Signer
-from storage.records import Lease, License
+from storage.records import Lease, License, in_order
 
 LISTS_SEATS = 3  # the model version from which on all seats are listed
 HIDES_MACHINES = int(Field.ACTIVATED_MACHINES)  # an enum's own & takes ten times as long
@@ -74,14 +74,15 @@ def _mask(ask: Ask) -> int:
 
 async def _seats(svc: Services, ask: Ask, license_: License, own: Own) -> _Seats:
     """Find out what is to be shown of floating seats; asks nobody about a license that never had any."""
+    lists, counts = _lists(ask), _counts(ask)
     leases: Sequence[Lease] = ()
-    if license_.epoch.number and shows_seats(ask):
+    if license_.epoch.number and (lists or counts):
         known = await svc.seats.live(license_) if own.leases is None else own.leases
         leases = _with_own(known, own.seat)
-    used = len(leases) if _counts(ask) else 0
-    if leases and _lists(ask):
+    used = len(leases) if counts else 0
+    if leases and lists:
         return _Seats(encode.rows(license_, leases), used)
-    if own.floats and not _lists(ask):
+    if own.floats and not lists:
         return _Seats([] if own.seat is None else [encode.lease_row(own.seat)], used)
     return _Seats(None, used)
 
@@ -91,7 +92,7 @@ def _with_own(leases: Sequence[Lease], own: Lease | None) -> Sequence[Lease]:
     if own is None:
         return leases
     others = [lease for lease in leases if lease.code != own.code]
-    return sorted([*others, own], key=lambda lease: (lease.start, lease.code))
+    return in_order([*others, own])
 
 
 async def _sealed(signer: Signer, ask: Ask, license_: License, shown: _Shown) -> replies.Licensed:

@@ -127,11 +127,6 @@ def seat(leases: Mapping[str, Lease], wish: Wish, *, limit: int, epoch: int, now
     )
 
 
-def live(leases: Iterable[Lease], now: int) -> tuple[Lease, ...]:
-    """Return the seats that are taken at `now`, in order of start, then code."""
-    return tuple(sorted((lease for lease in leases if lease.lives(now)), key=lambda each: (each.start, each.code)))
-
-
 def plain_code(code: str) -> str:
     """Return the machine code without the prefix that lists show it with (protocol: Deactivate, MachineCode)."""
     for prefix in PREFIXES.values():

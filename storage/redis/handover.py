@@ -11,7 +11,7 @@ from typing import NamedTuple
 from server import metrics
 from storage.errors import Unavailable
 from storage.ports import LeaseTable
-from storage.records import Epoch, Lease
+from storage.records import NEVER_FLOATING, Epoch, Lease
 
 AT_ONCE = 500  # licenses in one transaction
 
@@ -29,7 +29,7 @@ def _told(epochs: Mapping[int, Epoch], *, seeded: bool) -> dict[int, Raised]:
     return {license_id: Raised(epoch, seeded) for license_id, epoch in epochs.items()}
 
 
-GONE = Raised(Epoch(), seeded=False)  # what is told of a license that is not there
+GONE = Raised(NEVER_FLOATING, seeded=False)  # what is told of a license that is not there
 
 
 class _Asked(NamedTuple):

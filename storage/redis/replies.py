@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from storage.records import Claim, Held, Lease, LeaseKind, Peek, Wish
 
 LOOK = 3  # the claim script: the table must say whether a lease above the limit is committed
-MANY = 1  # the list script: there are more leases than were asked for
+TOO_MANY = 1  # the list script: there are more leases than were asked for
 CODE = 8  # where a listed lease has its machine code, if its field is a digest
 KINDS = {int(kind): kind for kind in LeaseKind}
 

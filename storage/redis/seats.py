@@ -7,7 +7,7 @@ under (`records.Epoch`). So it does no harm to ask an old set, or to be answered
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from server import metrics
 from storage.errors import Busy, StorageError
 from storage.lru import Lru
 from storage.ports import LeaseTable
-from storage.records import ByTable, Claim, Epoch, Lease, LeaseKind, License, Peek, Wish
+from storage.records import NEVER_FLOATING, ByTable, Claim, Epoch, Lease, LeaseKind, License, Peek, Wish, living
 from storage.redis import clocks, replies
 from storage.redis.handover import Handover
 from storage.redis.keys import field_of, probe_key, seats_key
@@ -153,12 +153,12 @@ class Seats:
         if not epoch.number:
             return ()
         if epoch.by_table and epoch.ready:
-            return _living(license.leases.values(), int(self._now()))
+            return living(license.leases.values(), int(self._now()))
         found = None if epoch.by_table else await self._list(license.id)
         if found is not None and found.epoch >= epoch.number:
-            return _living(found.leases, found.now)
+            return living(found.leases, found.now)
         rows = await self._table.read([license.id])
-        return _living(rows.get(license.id, ()), int(self._now()))
+        return living(rows.get(license.id, ()), int(self._now()))
 
     # Claims
 
@@ -294,7 +294,7 @@ class Seats:
         return self._now() <= epoch.at + RECENT_SECONDS
 
     async def _fresh(self, license_id: int) -> Epoch:
-        return (await self._table.epochs([license_id])).get(license_id, Epoch())
+        return (await self._table.epochs([license_id])).get(license_id, NEVER_FLOATING)
 
     async def _seed(self, license_id: int, epoch: int, leases: tuple[Lease, ...]) -> None:
         values: list[bytes | str | int] = []
@@ -348,7 +348,7 @@ class Seats:
         """Return the leases of a set; None if it cannot tell."""
         try:
             reply = await self._listed(self._hot, license_id, MANY)
-            if reply.values[0] == replies.MANY:
+            if reply.values[0] == replies.TOO_MANY:
                 reply = await self._listed(self._bulk, license_id, 2**31)
         except NO_ANSWER:
             return None
@@ -399,7 +399,3 @@ def _named(lease: Lease) -> tuple[bytes, int, int]:
 def _bears_out(row: Lease | None, lease: Lease) -> bool:
     """Whether a committed row says what the set says, or more."""
     return row is not None and not row.released and row.kind == lease.kind and row.expires >= lease.expires
-
-
-def _living(leases: Iterable[Lease], now: int) -> tuple[Lease, ...]:
-    return tuple(sorted((lease for lease in leases if lease.lives(now)), key=lambda lease: (lease.start, lease.code)))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from server.rules import activation
 from server.rules.codes import Code
-from server.rules.floating import Again, Answer, activate, deactivate, free, live, needs_seat, plain_code, seat
+from server.rules.floating import Again, Answer, activate, deactivate, free, needs_seat, plain_code, seat
 from server.rules.grants import Caller
 from server.rules.term import LATEST
 from storage.records import (
@@ -30,6 +30,7 @@ from storage.records import (
     Peek,
     Verdict,
     Wish,
+    living,
 )
 
 from .given import (
@@ -230,7 +231,7 @@ def test_each_row_has_a_higher_seq_than_all_before_it_under_its_epoch() -> None:
 def test_live_seats_are_in_order_of_start_then_code() -> None:
     first, second, third = a_lease("c", start=NOW - 9), a_lease("a", start=NOW - 8), a_lease("b", start=NOW - 8)
     gone = a_lease("d", expires=NOW), a_lease("e", released=True)
-    assert live([third, *gone, second, first], NOW) == (first, second, third)
+    assert living([third, *gone, second, first], NOW) == (first, second, third)
 
 
 @pytest.mark.parametrize(
@@ -651,7 +652,7 @@ class Story:
 
     def listed(self, at: int) -> dict[str, int]:
         """Return who is seated, an overdraft seat with a `+`, and until when."""
-        leases = live(self.license.leases.values(), NOW + at)
+        leases = living(self.license.leases.values(), NOW + at)
         return {lease.code + "+" * (lease.kind == OVERDRAFT): lease.expires - NOW for lease in leases}
 
     def _kept(self, verdict: Verdict[A]) -> tuple[A, int]:
@@ -760,7 +761,7 @@ CALLS = st.one_of(MOVES, MOVES, st.builds(a_limit, st.integers(0, 3)))
 
 
 def seats_of(license: License, kind: LeaseKind, now: int) -> int:
-    return sum(lease.kind == kind for lease in live(license.leases.values(), now))
+    return sum(lease.kind == kind for lease in living(license.leases.values(), now))
 
 
 def rows(license: License, calls: list[Call]) -> list[Entry]:
@@ -792,7 +793,7 @@ def test_a_newcomer_is_granted_only_what_its_own_call_allows(
     lease = a_claiming(code, 5, overdraft, now)(license).answer
     if not isinstance(lease, Lease):
         return
-    others = live((each for each in license.leases.values() if each.code != code), lease.time)
+    others = living((each for each in license.leases.values() if each.code != code), lease.time)
     held = license.leases.get(code)
     if lease.kind == OVERDRAFT:
         assert len(others) < license.max_machines + overdraft
@@ -807,7 +808,7 @@ def test_who_has_a_regular_seat_is_never_refused(license: License, calls: list[C
     if license.max_machines == 0:
         return
     at = max([now, *(lease.time for lease in license.leases.values())])
-    for held in live(license.leases.values(), at):
+    for held in living(license.leases.values(), at):
         if held.kind == REGULAR:
             renewed = a_claiming(held.code, 5, overdraft, now)(license).answer
             assert isinstance(renewed, Lease)
@@ -903,7 +904,7 @@ def test_who_freed_a_seat_stands_in_the_object_log_at_the_same_time_and_without_
 def test_a_seat_of_a_blocked_key_can_be_freed_by_hand() -> None:
     license = a_license(epoch=BY_TABLE, block=True, max_machines=0, leases=(a_lease("a"),))
     assert deactivated(license, ByTable(NOW)).answer is Code.BLOCKED
-    assert live(left_by(license, freed(license, ByTable(NOW)).change).leases.values(), NOW) == ()
+    assert living(left_by(license, freed(license, ByTable(NOW)).change).leases.values(), NOW) == ()
 
 
 @pytest.mark.parametrize(
