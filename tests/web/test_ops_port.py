@@ -17,8 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from servers import Live, until
 
 from server.methods import METHODS
-from server.ops import Sample, Slot
+from server.ops import Merged, Sample, Slot
 
+OUTCOMES = ("claimed", "renewed", "promoted", "refused", "released")
 LABELS = {"method", "code", "cause", "stage", "outcome", "to", "engine", "le"}
 
 
@@ -114,6 +115,36 @@ async def test_counters_equal_the_calls_made_over_all_workers(live: Live, shop: 
     whole = ("keyturn_stage_seconds_count", "whole")
     assert after[whole] - before.get(whole, 0.0) == 45
     assert after[("keyturn_workers_ready",)] == 2
+
+
+async def test_what_became_of_floating_calls_is_counted(live: Live, shop: Shop) -> None:
+    key = await shop.new_key(MaxNoOfMachines=1)
+    before = await counted(live)
+    for code, overdraft in (("a", 0), ("a", 0), ("b", 0), ("b", 1)):
+        await shop.activate(key, code, FloatingTimeInterval=100, MaxOverdraft=overdraft)
+    await shop.deactivate(key, "a", Floating="true")
+    await shop.activate(key, "b", FloatingTimeInterval=100)
+    after = await counted(live)
+
+    def grown(*name: str) -> float:
+        return after.get(name, 0.0) - before.get(name, 0.0)
+
+    outcomes = {outcome: grown("keyturn_seat_claims_total", outcome) for outcome in OUTCOMES}
+    assert outcomes == {"claimed": 2, "renewed": 1, "promoted": 1, "refused": 1, "released": 1}
+    assert grown("keyturn_seat_seeds_total", "first") == grown("keyturn_seat_handovers_total", "valkey") == 1
+    assert grown("keyturn_seat_rounds_count") == 6
+    assert grown("keyturn_stage_seconds_count", "claim") == 5
+    assert after[("keyturn_valkey_up",)] == 2
+    assert after[("keyturn_valkey_oldest_seconds",)] == 0
+
+
+def test_of_seconds_that_go_up_and_down_the_worst_worker_speaks_and_counts_are_added() -> None:
+    late = Sample("keyturn_x_seconds", "gauge", "", "keyturn_x_seconds", ())
+    many = Sample("keyturn_y", "gauge", "", "keyturn_y", ())
+    merged = Merged([{late: 0.5, many: 2.0}, {late: -3.0, many: 1.0}]).collect()
+    assert {each.name: each.value for family in merged for each in family.samples} == {
+        "keyturn_x_seconds": -3.0, "keyturn_y": 3.0,
+    }  # fmt: skip
 
 
 async def test_metrics_are_well_formed_and_their_labels_come_from_closed_sets(live: Live, shop: Shop) -> None:

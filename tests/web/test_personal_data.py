@@ -12,14 +12,17 @@ import time
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import asyncpg
 import pytest
 import redis.asyncio
 from lines import FORM, ask, line_to, request
 from office import DONE, Office, Shop, open_office, unknown_token
-from servers import Live
+from servers import Live, start, stop, until
 
 from server.methods import METHODS
+from server.supervisor import LEASES_SECONDS
 from storage.postgres.leases import forget_ended
 from storage.records import ROW_SECONDS
 
@@ -282,3 +285,28 @@ async def test_a_server_may_log_no_address_at_all(without_addresses: Live) -> No
         kept = await day.shop.rows("select m.ip, m.proxy_ip from machines m join licenses l on l.id = license_id"
                                    " where l.product_id = $1 and l.key = $2", day.key)  # fmt: skip
         assert {(row["ip"], row["proxy_ip"]) for row in kept} == {(ADDRESS, PROXY), (ADDRESS_6, PROXY)}
+
+
+async def test_a_server_removes_the_rows_of_seats_that_ended_within_the_hour(folder: Path) -> None:
+    server = start(folder / "data", workers=1)
+    database = await server.database()
+    await database.execute(
+        "insert into leases select l.id, ended::text, l.account_id, 1, 0, 0, $1 - ended, 'Ann', '203.0.113.0', 2, 1, false"
+        " from licenses l, unnest(array[590, 610]) ended where l.key = $2",
+        int(time.time()), server.demo["floating_key"],
+    )  # fmt: skip
+    await database.close()
+    assert stop(server) == 0
+    server = start(folder / "data", workers=1)
+    database = await server.database()
+    try:
+        await until(lambda: gone(database))
+        assert await database.fetchval("select array_agg(code) from leases") == ["590"]
+    finally:
+        await database.close()
+        assert stop(server) == 0
+    assert LEASES_SECONDS + ROW_SECONDS <= 3600
+
+
+async def gone(database: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    return not await database.fetchval("select exists (select from leases where code = '610')")
