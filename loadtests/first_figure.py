@@ -18,6 +18,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from multiprocessing import Process
 from pathlib import Path
 from typing import Any
@@ -179,11 +180,13 @@ def show(result: dict[str, Any]) -> None:
     print(json.dumps(result, indent=2))
 
 
-def main() -> None:
-    """Parse the arguments and run."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def carry_out(
+    about: str, run: Callable[[int, float, Path], dict[str, Any]], show: Callable[[dict[str, Any]], None], seconds: float
+) -> None:
+    """Parse the arguments of a benchmark, run it in a folder of its own, and show what came out."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=seconds)
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="keyturn-bench-"))
     folder.chmod(0o755)  # root's embedded engines run as another user
@@ -194,4 +197,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(__doc__ or "", run, show, seconds=10.0)

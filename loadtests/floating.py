@@ -4,11 +4,8 @@
 others whose machines float, loads each kind several times in turns, audits the log after each, and prints a table and JSON.
 """
 
-import argparse
 import json
-import shutil
 import signal
-import tempfile
 import urllib.parse
 from pathlib import Path
 from statistics import median
@@ -18,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests.driver import drive, post
-from loadtests.first_figure import WARM_SECONDS, call, measure, start
+from loadtests.first_figure import WARM_SECONDS, call, carry_out, measure, start
 from loadtests.machine import describe
 
 LICENSES = 200
@@ -86,19 +83,5 @@ def show(result: dict[str, Any]) -> None:
     print(json.dumps(result, indent=2))
 
 
-def main() -> None:
-    """Parse the arguments and run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="keyturn-bench-"))
-    folder.chmod(0o755)  # root's embedded engines run as another user
-    try:
-        show(run(arguments.clients, arguments.seconds, folder / "data"))
-    finally:
-        shutil.rmtree(folder)
-
-
 if __name__ == "__main__":
-    main()
+    carry_out(__doc__ or "", run, show, seconds=5.0)

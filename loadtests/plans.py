@@ -1,7 +1,8 @@
-"""What a batch of the ledger costs PostgreSQL, with its functions planned once and planned anew at every call.
+"""What a batch of the ledger, and the load of a license, cost PostgreSQL: planned once, and planned anew at every call.
 
-`python -m loadtests.plans` starts a PostgreSQL of its own, makes licenses, and sends the same batch of re-activations on
-one lane many times; the figure is the CPU of that connection's backend, in user and in system mode.
+`python -m loadtests.plans` starts a PostgreSQL of its own, makes licenses, sends the same batch of re-activations on one
+lane many times, and loads each license many times; the figures are the CPU of that connection's backend, in user and in
+system mode.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -24,13 +26,15 @@ from storage.embedded.home import lock, prepare
 from storage.embedded.postgres import Postgres
 from storage.postgres.admin import administration
 from storage.postgres.batch import Batch, Call
+from storage.postgres.connect import LOOKUPS, SETTINGS
 from storage.postgres.lane import Lane
 from storage.postgres.migrate import migrate
-from storage.postgres.rows import Address
+from storage.postgres.rows import LICENSE_LOAD, Address
 from storage.records import Account, Feature, FeatureType, License
 
 SIZES = (1, 10, 30, 60, 120)
 TIMES = 600
+LOADS = 5_000
 MACHINE = "machine-1"
 ANEW = ("plan_cache_mode = force_custom_plan", "enable_seqscan = on", "enable_hashjoin = on", "enable_mergejoin = on")
 
@@ -79,6 +83,24 @@ async def cost(dsn: str, values: tuple[object, ...]) -> float:
     return round(used / TIMES * 1e6)
 
 
+async def load_cost(dsn: str, licenses: list[License], settings: Mapping[str, str]) -> float:
+    """Return the microseconds of CPU that loading one license costs the backend of a connection with such settings."""
+    connection = await asyncpg.connect(dsn, server_settings=dict(settings))
+    backend = {int(await connection.fetchval("select pg_backend_pid()"))}
+
+    async def loads(times: int) -> None:
+        for number in range(times):
+            known = licenses[number % len(licenses)]
+            await connection.fetch(LICENSE_LOAD, known.account_id, known.product.id, known.key, [])
+
+    await loads(LOADS // 10)
+    used = cpu_seconds(backend)
+    await loads(LOADS)
+    used = cpu_seconds(backend) - used
+    await connection.close()
+    return round(used / LOADS * 1e6)
+
+
 async def measure(data: Path) -> dict[str, object]:
     """Measure both ways in one run."""
     now = int(time.time())
@@ -96,13 +118,20 @@ async def measure(data: Path) -> dict[str, object]:
                     await connection.execute(f"alter function {function} set {setting}")
             await connection.close()
             anew = {size: await cost(postgres.dsn, values) for size, values in batches.items()}
+            loads = [await load_cost(postgres.dsn, licenses, settings) for settings in (LOOKUPS, SETTINGS)]
         finally:
             await postgres.stop()
-    return {"machine": describe(), "us per batch, planned once": once, "us per batch, planned anew": anew}
+    return {
+        "machine": describe(),
+        "us per batch, planned once": once,
+        "us per batch, planned anew": anew,
+        "us per license loaded, planned once": loads[0],
+        "us per license loaded, planned anew": loads[1],
+    }
 
 
 def main() -> None:
-    """Run, and print JSON: sizes of batches to microseconds."""
+    """Run, and print JSON: of batches, sizes to microseconds."""
     with tempfile.TemporaryDirectory(prefix="keyturn-bench-") as folder:
         Path(folder).chmod(0o755)  # root's embedded engines run as another user
         json.dump(asyncio.run(measure(Path(folder) / "data")), sys.stdout, indent=2)
