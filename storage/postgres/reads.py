@@ -14,7 +14,7 @@ CONNECTIONS = 4
 class Reads:
     """Statements on a pool of connections. A worker whose ledger has no connection refuses at once (`suspended`).
 
-    They are planned once, for index lookups, unless `settings` say otherwise: that costs a quarter of the CPU (loadtests/plans.py).
+    They are planned once, for index lookups, unless `settings` say otherwise: a quarter of the CPU (loadtests/plans.py).
     """
 
     def __init__(self, dsn: str, *, settings: Mapping[str, str] = LOOKUPS, connections: int = CONNECTIONS) -> None:

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 from adversity.sabotage import trigger
 
-from seats.world import World
+from seats.world import Hold, Worker, World
+from storage.records import Lease
 from storage.redis import seats as seats_module
 
 HELD = "held"  # the machine code whose batches wait after their check, before their commit
@@ -74,7 +75,15 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def gone(call: "asyncio.Task[object]") -> None:
+async def held_claim(worker: Worker, key: str, code: str, *terms: int) -> "tuple[Hold, asyncio.Task[Lease | str | None]]":
+    """Have a worker claim a seat, and hold the call there, before its verdict."""
+    claim = Hold(worker.seats, "claim", before=False)
+    call = asyncio.create_task(worker.take(key, code, *terms))
+    await claim.reached()
+    return claim, call
+
+
+async def gone(call: "asyncio.Task[Lease | str | None]") -> None:
     """End a call where it is held, as the death of its worker would."""
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)

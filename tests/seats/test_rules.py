@@ -11,7 +11,7 @@ import pytest
 import redis.asyncio
 from servers import open_folder
 
-from seats.breaking import HELD, gone, held_commits, rewrite, until, without
+from seats.breaking import HELD, gone, held_claim, held_commits, rewrite, until, without
 from seats.world import BLOCKED, COME_AGAIN, LIMIT, Hold, Worker, codes, world
 from server import metrics
 from server.handlers import floating as handler
@@ -42,18 +42,17 @@ async def test_barrier(dsn: str, redis_url: str, kept: bool, monkeypatch: pytest
     async with world(dsn, redis_url) as made, held_commits(made) as commit:
         one, two = made.workers
         key = await made.license(1)
-        await one.release(await made.license(1), "warm")
         first = asyncio.create_task(one.take(key, HELD))
         await commit.reached()
         await made.lose()
-        if not kept:
-            monkeypatch.setattr(two.table, "settled", nothing)
-        step = Hold(two.table, "read", times=0) if not kept else Hold(two.table, "settled")
-        second = asyncio.create_task(two.take(key, "b"))
         if kept:
+            step = Hold(two.table, "settled")
+            second = asyncio.create_task(two.take(key, "b"))
             await step.reached()
             step.go()
         else:
+            monkeypatch.setattr(two.table, "settled", nothing)
+            second = asyncio.create_task(two.take(key, "b"))
             assert isinstance(await second, Lease)
         await commit.go()
         assert isinstance(await first, Lease)
@@ -140,9 +139,7 @@ async def test_own_undo(dsn: str, redis_url: str, kept: bool, monkeypatch: pytes
             monkeypatch.setattr(two.seats, "undo", lambda number, claim: undo(number, claim._replace(was=None)))
         key = await made.license(1)
         assert isinstance(await one.take(key, "a"), Lease)
-        claim = Hold(two.seats, "claim", before=False)
-        renewal = asyncio.create_task(two.take(key, "a"))
-        await claim.reached()
+        claim, renewal = await held_claim(two, key, "a")
         await made.change(key, "block = true")
         claim.go()
         assert await renewal == BLOCKED
@@ -162,9 +159,7 @@ async def test_late_short(dsn: str, redis_url: str, kept: bool, monkeypatch: pyt
         await made.at(0)
         await one.take(key, "a", 100)
         await made.at(1)
-        claim = Hold(one.seats, "claim", before=False)
-        short = asyncio.create_task(one.take(key, "a", 1))
-        await claim.reached()
+        _, short = await held_claim(one, key, "a", 1)
         await gone(short)
         await made.at(5)
         assert (await two.take(key, "b") == LIMIT) is kept
@@ -182,9 +177,7 @@ async def test_by_seq(dsn: str, redis_url: str, kept: bool) -> None:
         if not kept:
             where = "where (excluded.epoch, excluded.seq, excluded.released) > (leases.epoch, leases.seq, leases.released)"
             await rewrite(made, "ledger_write", where)
-        claim = Hold(one.seats, "claim", before=False)
-        short = asyncio.create_task(one.take(key, "a", 10))
-        await claim.reached()
+        claim, short = await held_claim(one, key, "a", 10)
         assert isinstance(await two.take(key, "a", 1000), Lease)
         claim.go()
         assert isinstance(await short, Lease)
@@ -262,9 +255,7 @@ async def test_paper_epoch(dsn: str, redis_url: str, kept: bool, monkeypatch: py
         await one.release(key, "x")
         if not kept:
             _decide_on_even_epochs_without_valkey(cut, monkeypatch)
-        claim = Hold(one.seats, "claim", before=False)
-        first = asyncio.create_task(one.take(key, "a"))
-        await claim.reached()
+        claim, first = await held_claim(one, key, "a")
         assert isinstance(await cut.take(key, "b"), Lease)
         claim.go()
         assert (await first == LIMIT) is kept
@@ -328,9 +319,7 @@ async def test_commit_checks_epoch(dsn: str, redis_url: str, kept: bool, monkeyp
         await one.release(key, "x")
         if not kept:
             monkeypatch.setattr(floating, "_by_claim", _whatever_the_epoch)
-        claim = Hold(one.seats, "claim", before=False)
-        first = asyncio.create_task(one.take(key, "a"))
-        await claim.reached()
+        claim, first = await held_claim(one, key, "a")
         await made.lose()
         assert isinstance(await two.take(key, "b"), Lease)
         claim.go()
@@ -352,9 +341,7 @@ async def test_a_raised_epoch_draws_a_new_stamp(dsn: str, redis_url: str, kept: 
         await one.release(key, "x")
         if not kept:
             await rewrite(made, "leases_lift", "stamp = m.stamp", "stamp = l.stamp")
-        claim = Hold(one.seats, "claim", before=False)
-        first = asyncio.create_task(one.take(key, "a"))
-        await claim.reached()
+        claim, first = await held_claim(one, key, "a")
         await made.lose()
         await two.take(await made.license(1), "warm")
         second = await two.take(key, "b")
@@ -432,9 +419,7 @@ async def test_a_limit_lowered_between_claim_and_commit(
         one, two = made.workers
         key = await made.license(2)
         await two.take(key, "a")
-        claim = Hold(one.seats, "claim", before=False)
-        newcomer = asyncio.create_task(one.take(key, "b"))
-        await claim.reached()
+        claim, newcomer = await held_claim(one, key, "b")
         await made.change(key, "max_machines = 1")
         claim.go()
         assert (await newcomer == LIMIT) is kept
@@ -453,9 +438,7 @@ async def test_a_limit_raised_between_claim_and_commit(
         one, two = made.workers
         key = await made.license(1)
         await two.take(key, "a")
-        claim = Hold(one.seats, "claim", before=False)
-        newcomer = asyncio.create_task(one.take(key, "b"))
-        await claim.reached()
+        claim, newcomer = await held_claim(one, key, "b")
         await made.change(key, "max_machines = 2")
         claim.go()
         assert isinstance(await newcomer, Lease) is kept
@@ -475,9 +458,7 @@ async def test_a_key_blocked_between_claim_and_commit(
         if not kept:
             monkeypatch.setattr(one.seats, "undo", nothing)
         key = await made.license(1)
-        claim = Hold(one.seats, "claim", before=False)
-        newcomer = asyncio.create_task(one.take(key, "a"))
-        await claim.reached()
+        claim, newcomer = await held_claim(one, key, "a")
         await made.change(key, "block = true")
         claim.go()
         assert await newcomer == BLOCKED
@@ -494,9 +475,7 @@ async def test_a_phantom_of_a_killed_worker(dsn: str, redis_url: str, kept: bool
         one, two = made.workers
         key = await made.license(1)
         await made.at(0)
-        claim = Hold(one.seats, "claim", before=False)
-        call = asyncio.create_task(one.take(key, "a", 1000))
-        await claim.reached()
+        _, call = await held_claim(one, key, "a", 1000)
         await gone(call)
         await made.at(10)
         assert await two.take(key, "b") == LIMIT
@@ -517,9 +496,7 @@ async def test_a_longer_lease_of_a_killed_worker(
         key = await made.license(1)
         await made.at(0)
         await one.take(key, "a", 20)
-        claim = Hold(one.seats, "claim", before=False)
-        call = asyncio.create_task(one.take(key, "a", 1000))
-        await claim.reached()
+        _, call = await held_claim(one, key, "a", 1000)
         await gone(call)
         await made.at(19)
         assert await two.take(key, "b") == LIMIT
@@ -546,9 +523,7 @@ async def test_kinds(dsn: str, redis_url: str, kept: bool, monkeypatch: pytest.M
         await one.take(key, "b", 1000, overdraft=1)
         assert await made.seated(key) == ["a", "b+"]
         await one.release(key, "a")
-        claim = Hold(one.seats, "claim", before=False)
-        call = asyncio.create_task(one.take(key, "b", 1000))
-        await claim.reached()
+        _, call = await held_claim(one, key, "b", 1000)
         await gone(call)
         await made.at(15)
         assert isinstance(await two.take(key, "c"), Lease) is kept
@@ -563,9 +538,7 @@ async def test_the_janitor(dsn: str, redis_url: str, kept: bool, monkeypatch: py
     async with world(dsn, redis_url) as made:
         one, two = made.workers
         key = await made.license(1)
-        claim = Hold(one.seats, "claim", before=False)
-        late = asyncio.create_task(one.take(key, "a"))
-        await claim.reached()
+        claim, late = await held_claim(one, key, "a")
         assert await two.release(key, "a") == ""
         assert isinstance(await two.take(key, "b"), Lease)
         await leases_module.forget_ended(made.database, int(made.now()))
@@ -665,9 +638,7 @@ async def test_a_phantom_above_a_lowered_limit(
         key = await made.license(3)
         await two.take(key, "a")
         await two.take(key, "b")
-        claim = Hold(one.seats, "claim", before=False)
-        call = asyncio.create_task(one.take(key, "c"))
-        await claim.reached()
+        _, call = await held_claim(one, key, "c")
         await gone(call)
         await made.change(key, "max_machines = 1")
         assert isinstance(await two.take(key, "b"), Lease)
@@ -690,9 +661,7 @@ async def test_a_claim_that_is_not_committed_leaves_what_was(
         await two.take(key, "b", 5)
         await two.take(key, "c", 20, overdraft=1)
         await made.at(10)
-        claim = Hold(one.seats, "claim", before=False)
-        call = asyncio.create_task(one.take(key, "c", 1000))
-        await claim.reached()
+        claim, call = await held_claim(one, key, "c", 1000)
         await made.change(key, "block = true")
         claim.go()
         assert await call == BLOCKED
