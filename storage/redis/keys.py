@@ -14,6 +14,17 @@ def seats_key(installation: str, license_id: int) -> bytes:
     return b"keyturn:%s:{s%03d}:seats:%d" % (installation.encode(), license_id % SHARDS, license_id)
 
 
+def limit_key(installation: str, name: str) -> bytes:
+    """Return the key of what a rate limit counts under a name, of which nothing can be read in it.
+
+    Names are made of addresses and ids of tokens. This hides them from whoever sees the key, not from whoever guesses a
+    name and has the installation's id.
+    """
+    # The port promises not to raise, so a name may be any text at all.
+    digest = blake2b(name.encode(errors="surrogatepass"), key=installation.encode(), digest_size=16)
+    return b"keyturn:%s:{s%03d}:limit:%s" % (installation.encode(), digest.digest()[0] % SHARDS, digest.hexdigest().encode())
+
+
 def probe_key(installation: str) -> bytes:
     """Return the key that is written to see whether Valkey takes writes."""
     return b"keyturn:%s:{s000}:probe" % installation.encode()

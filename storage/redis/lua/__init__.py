@@ -1,4 +1,4 @@
-"""Scripts as source: in files. Each is read behind what all of them share: the clock and the set of seats."""
+"""Scripts as source: in files. Each is read behind what it shares with others: the clock, and the set of seats."""
 
 from importlib.resources import files
 
@@ -9,6 +9,11 @@ def scripts(clock: str = "") -> dict[str, str]:
     """Return the scripts of the seats by name; `clock` is another source of time, for tests."""
     shared = (clock or _text("clock")) + _text("set")
     return {name: shared + _text(name) for name in SEATS}
+
+
+def limit_scripts(clock: str = "") -> dict[str, str]:
+    """Return the scripts of the rate limits by name; `clock` is another source of time, for tests."""
+    return {"gcra": (clock or _text("clock")) + _text("gcra")}
 
 
 def _text(name: str) -> str:
