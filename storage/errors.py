@@ -18,7 +18,7 @@ class Broken(StorageError):
 
 
 class Stale(StorageError):
-    """What the caller knew of a token has changed: find the token anew and begin again."""
+    """What the caller knew of its token, or of a customer, has changed: find them anew and begin again."""
 
 
 class Conflict(StorageError):

@@ -7,7 +7,7 @@ Times are whole Unix seconds (UTC). A `stamp` is 63 random bits that name one st
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 A_co = TypeVar("A_co", covariant=True)
 
@@ -36,6 +36,15 @@ class Fact(NamedTuple):
     stamp: int
 
 
+class Referencer(IntEnum):
+    """The kinds of what a data object hangs at: `MACHINE_CODE` is one under a license, registered or not."""
+
+    USER = 0
+    PRODUCT = 1
+    KEY = 2
+    MACHINE_CODE = 3
+
+
 class DataObject(NamedTuple):
     """A named pair of a text and an int32."""
 
@@ -43,6 +52,26 @@ class DataObject(NamedTuple):
     name: str
     string_value: str
     int_value: int
+
+
+class Placed(NamedTuple):
+    """A data object of a license: its own, or (`machine_code`) one that hangs at a machine code under it."""
+
+    object: DataObject
+    machine_code: str | None = None
+
+
+class Place(NamedTuple):
+    """What a data object hangs at: `id` is that of the account, the product or the license.
+
+    Of a license and of a machine code under it `product_id` and `key` say how the ledger finds the license; they are unset
+    where nobody looked.
+    """
+
+    referencer: Referencer
+    id: int
+    product_id: int = 0
+    key: str = ""
 
 
 class Feature(NamedTuple):
@@ -88,6 +117,84 @@ class Customer:
     def fact(self) -> Fact:
         """The customer as a verdict rests on it."""
         return Fact(FactKind.CUSTOMER, self.id, self.stamp)
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerFile:
+    """All that is kept of a customer but the hash of the secret. `max_no_of_devices` 0 is no limit."""
+
+    customer: Customer
+    notes: str
+    enable_customer_association: bool
+    allow_activation_management: bool
+    allow_multiple_user_association: bool
+    max_no_of_devices: int
+
+
+class NewCustomer(NamedTuple):
+    """A customer to be made. The order of fields is that of the SQL type `new_customer`.
+
+    `secret_hash` is the SHA-256 of the secret; None: nobody was told one.
+    """
+
+    name: str
+    email: str
+    company_name: str
+    notes: str
+    enable_customer_association: bool
+    allow_activation_management: bool
+    allow_multiple_user_association: bool
+    secret_hash: bytes | None
+    created: int
+    stamp: int
+
+
+class CustomerEdit(NamedTuple):
+    """What is to be set of a customer; None leaves it as it is. The order of fields is that of the SQL type."""
+
+    name: str | None
+    email: str | None
+    company_name: str | None
+    notes: str | None
+    enable_customer_association: bool | None
+    allow_activation_management: bool | None
+    allow_multiple_user_association: bool | None
+    max_no_of_devices: int | None
+    secret_hash: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerQuery:
+    """Which customers to list: zero, empty and None mean "any".
+
+    A customer is found whose name, company or email contains `search`, in any case, or whose secret has `secret_hash`,
+    or whose id is `id_in_search`.
+    """
+
+    customer_id: int = 0
+    search: str = ""
+    secret_hash: bytes | None = None
+    id_in_search: int | None = None
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LicensesQuery:
+    """Whose licenses to list: of the customer with this id, or (0) with the secret of this hash.
+
+    `product_id` and `license_id` are what the list is held to; 0 is "any".
+    """
+
+    customer_id: int = 0
+    secret_hash: bytes | None = None
+    product_id: int = 0
+    license_id: int = 0
+
+
+class Assigned(NamedTuple):
+    """Whom a license is assigned to from now on; None is nobody."""
+
+    customer: Customer | None
 
 
 class Machine(NamedTuple):
@@ -236,22 +343,31 @@ class Change:
 
     `register` adds a machine or replaces the one of the same code; `forget` removes a machine and the data objects
     attached to its code. `lease` is one that the rule decided by the table; `counted_code` (a keyed hash) is remembered
-    as having started a trial countdown by a floating seat.
+    as having started a trial countdown by a floating seat. `put` adds a data object or replaces the one of the same id.
+    A verdict that assigns a customer rests on it (`Verdict.facts`).
     """
 
     register: Machine | None = None
     forget: str | None = None
     lease: Lease | None = None
     counted_code: bytes | None = None
+    put: Placed | None = None
+    drop: Placed | None = None
+    assign: Assigned | None = None
     expires: int | None = None
     period: int | None = None
+    features: int | None = None
+    notes: str | None = None
     block: bool | None = None
+    trial_activation: bool | None = None
     max_machines: int | None = None
     ever_activated: bool | None = None
 
 
 # What a Change may set on the license row itself: the names are the same in Change, License and the SQL.
-CHANGEABLE = ("expires", "period", "block", "max_machines", "ever_activated")
+CHANGEABLE = (
+    "expires", "period", "features", "notes", "block", "trial_activation", "max_machines", "ever_activated",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +378,8 @@ class License:
     order of registration (time, then code). `ever_activated` says that a machine was registered once, if gone since.
     `leases` are the rows of the leases table, ended ones too, by code, and only while the epoch says that the table
     decides and is ready; under an even epoch they change without the license. `counted_codes` are those of `Change`.
+    Data objects are in order of id; `machine_objects` are those of machine codes, and no answer about the license shows
+    them.
     """
 
     id: int
@@ -286,18 +404,47 @@ class License:
     epoch: Epoch = NEVER_FLOATING
     leases: Mapping[str, Lease] = field(default_factory=dict)
     counted_codes: frozenset[bytes] = frozenset()
+    machine_objects: Mapping[str, tuple[DataObject, ...]] = field(default_factory=dict)
 
     def after(self, change: Change, stamp: int) -> "License":
         """Return the license as `change` leaves it, with the stamp that names the new state."""
-        values = {name: value for name in CHANGEABLE if (value := getattr(change, name)) is not None}
-        machines = self.machines
+        values: dict[str, Any] = {  # each is of its field
+            name: value for name in CHANGEABLE if (value := getattr(change, name)) is not None
+        }
         if change.forget is not None:
-            machines = {code: machine for code, machine in machines.items() if code != change.forget}
+            values["machines"] = _without(self.machines, change.forget)
+            values["machine_objects"] = _without(self.machine_objects, change.forget)
         if change.register is not None:
-            machines = _with_machine(machines, change.register)
-        leases = self.leases if change.lease is None else _with_lease(self.leases, change.lease)
-        counted = self.counted_codes if change.counted_code is None else self.counted_codes | {change.counted_code}
-        return replace(self, machines=machines, leases=leases, counted_codes=counted, stamp=stamp, **values)
+            values["machines"] = _with_machine(values.get("machines", self.machines), change.register)
+        if change.lease is not None:
+            values["leases"] = _with_lease(self.leases, change.lease)
+        if change.counted_code is not None:
+            values["counted_codes"] = self.counted_codes | {change.counted_code}
+        if change.assign is not None:
+            values["customer"] = change.assign.customer
+        for placed, kept in ((change.drop, False), (change.put, True)):
+            if placed is not None:
+                values.update(self._with_object(placed, kept=kept))
+        return replace(self, stamp=stamp, **values)
+
+    def objects(self, machine_code: str | None) -> tuple[DataObject, ...]:
+        """Return the license's own data objects (None), or those of a machine code, in order of id."""
+        return self.data_objects if machine_code is None else self.machine_objects.get(machine_code, ())
+
+    def _with_object(self, placed: Placed, *, kept: bool) -> dict[str, object]:
+        """Return the data objects as they become, by the name of their field: with this one, or without it."""
+        code, new = placed.machine_code, placed.object
+        others = [each for each in self.objects(code) if each.id != new.id]
+        objects = tuple(sorted([*others, new])) if kept else tuple(others)
+        if code is None:
+            return {"data_objects": objects}
+        rest = _without(self.machine_objects, code)
+        return {"machine_objects": {**rest, code: objects} if objects else rest}
+
+    @property
+    def customer_id(self) -> int | None:
+        """Whom the license is assigned to, by id."""
+        return None if self.customer is None else self.customer.id
 
     @property
     def facts(self) -> tuple[Fact, ...]:
@@ -305,6 +452,14 @@ class License:
         if self.customer is None:
             return (self.product.fact,)
         return (self.product.fact, self.customer.fact)
+
+
+V = TypeVar("V")
+
+
+def _without(values: Mapping[str, V], code: str) -> Mapping[str, V]:
+    """Return the values without the one of a machine code; the same mapping if there is none."""
+    return {each: value for each, value in values.items() if each != code} if code in values else values
 
 
 def _with_machine(machines: Mapping[str, Machine], new: Machine) -> dict[str, Machine]:
@@ -368,11 +523,54 @@ class Entry(NamedTuple):
     do_id: int = 0
 
 
+class Event(NamedTuple):
+    """Something that a client tells of itself (protocol: events). The order of fields is that of the SQL type `new_event`.
+
+    `license_id` and `product_id` are 0 where none is named. `value` is a whole number (money in hundredths), `metadata`
+    free text; the address of the caller is not in it.
+    """
+
+    account_id: int
+    product_id: int
+    license_id: int
+    machine_code: str
+    feature_name: str
+    event_name: str
+    value: int
+    currency: str
+    time: int
+    metadata: str
+
+
+class Usage(NamedTuple):
+    """An amount to be billed for a license (protocol: RecordUsage)."""
+
+    amount: int
+    time: int
+
+
 class LoggedEntry(NamedTuple):
     """A row of the Web API log as a reader gets it: its id is the cursor."""
 
     id: int
     entry: Entry
+
+
+class LoggedEvent(NamedTuple):
+    """An event as a reader gets it: its id is the cursor; `key` is that of its license, '' if it has none."""
+
+    id: int
+    key: str
+    event: Event
+
+
+class Message(NamedTuple):
+    """A broadcast to client software: a text in a channel, which may be ''. The order of fields is that of the wire."""
+
+    id: int
+    content: str
+    created: int
+    channel: str
 
 
 class Edit(NamedTuple):
@@ -391,7 +589,8 @@ class Edit(NamedTuple):
 class Verdict(Generic[A_co]):
     """What a rule says: the change (often none), what to log, and `answer`, which storage hands back unread.
 
-    `lease` is one that Valkey granted or released: its row is written, and the license is not changed by it.
+    `lease` is one that Valkey granted or released: its row is written, and the license is not changed by it. `facts` are
+    what the verdict rests on beside the license and the token: a customer whom it assigns.
     """
 
     answer: A_co
@@ -399,6 +598,9 @@ class Verdict(Generic[A_co]):
     entry: Entry | None = None
     edit: Edit | None = None
     lease: Lease | None = None
+    events: tuple[Event, ...] = ()
+    usage: Usage | None = None
+    facts: tuple[Fact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,7 +636,8 @@ class Creation(Generic[A_co]):
     """What a rule wants made in one product, or why not.
 
     `state` is logged for each license made, or once if none is. `machine` is registered on each; with `trial_code`
-    (the keyed hash of a machine code) the first license is remembered as that code's trial key.
+    (the keyed hash of a machine code) the first license is remembered as that code's trial key. With `customer` the
+    licenses are for a customer who is made along with them, or (`reuse`) the one who has that email, in any case.
     """
 
     answer: A_co
@@ -442,6 +645,16 @@ class Creation(Generic[A_co]):
     entry: Entry
     machine: Machine | None = None
     trial_code: bytes | None = None
+    customer: NewCustomer | None = None
+    reuse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Made(Generic[A_co]):
+    """What became of a `Creation`: its answer, and the id of its customer if it named one to be made or re-used."""
+
+    answer: A_co
+    customer_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -460,6 +673,38 @@ class LogQuery:
     before_id: int = 0
     descending: bool = False
     limit: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """What to read of the events; as `LogQuery`. `metadata` is a part of it, in the same case.
+
+    With `before_id` the newest come first.
+    """
+
+    account_id: int
+    product_id: int = 0
+    license_id: int = 0
+    metadata: str = ""
+    since: int | None = None
+    until: int | None = None
+    after_id: int = 0
+    before_id: int = 0
+    limit: int = 10
+
+
+class Derived(NamedTuple):
+    """A token that was derived for one license: the ids of both."""
+
+    license_id: int
+    token_id: int
+
+
+class Limit(NamedTuple):
+    """How often something may happen: `rate` a second in the long run, and up to `burst` at once."""
+
+    rate: float
+    burst: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the command line and the first start do by hand: accounts, products, tokens. Making licenses is in licenses.py.
+"""What the command line and the first start do by hand: accounts, products, tokens, usage. Licenses are made in licenses.py.
 
 Every change is one transaction with its row in the object log, and draws a new stamp for the record that it changes, so
 that every call that begins afterwards sees it.
@@ -47,6 +47,18 @@ class IssuedToken:
     expires: int | None
     created: int
     revoked: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MonthlyUsage:
+    """What RecordUsage recorded of one license in one month, YYYY-MM in UTC: the sum, and of how many calls."""
+
+    month: str
+    product_id: int
+    product_name: str
+    key: str
+    amount: int
+    calls: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +235,15 @@ class Admin:
             if revoked is not None:
                 await self._log(account_id, now, ("Token", token_id), "Revoke", {})
         return revoked is not None
+
+    # Usage
+
+    async def usage(self, account_id: int, product_id: int, since: int, until: int) -> list[MonthlyUsage]:
+        """Return what was recorded from `since` on and before `until`, the newest month first; product 0 is all of them."""
+        return [
+            MonthlyUsage(**{**row, "amount": int(row["amount"])})
+            for row in await self._fetch(SQL["usage"], account_id, product_id, since, until)
+        ]
 
     # The database
 

@@ -6,13 +6,35 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from storage.postgres.rows import Address
-from storage.records import CHANGEABLE, Decided, Edit, Entry, Fact, Lease, License, Machine, Rule, Token, Verdict
+from storage.records import (
+    CHANGEABLE,
+    Change,
+    Decided,
+    Edit,
+    Entry,
+    Event,
+    Fact,
+    Lease,
+    License,
+    Machine,
+    Placed,
+    Referencer,
+    Rule,
+    Token,
+    Usage,
+    Verdict,
+)
 from storage.stamps import new_stamp
+
+MANY_EVENTS = 2_000  # of one batch, but for those of its last call: a call brings up to 1000, and all wait for them
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One caller that waits for a verdict. `rounds` counts how often its verdict went stale."""
+    """One caller that waits for a verdict. `rounds` counts how often its verdict went stale.
+
+    `facts` are what it brought along: its token, and what its last verdict rested on beside the license.
+    """
 
     token: Token
     address: Address
@@ -20,13 +42,15 @@ class Call:
     future: "asyncio.Future[Decided[Any]]"
     deadline: float
     rounds: int = 0
+    facts: tuple[Fact, ...] = ()
 
 
 @dataclass(slots=True)
 class Group:
     """The calls of a batch on one license: decided in order, each on the license as the one before left it.
 
-    Of the leases of one machine only the one of the highest rank is kept: the database would keep no other.
+    Of the leases of one machine only the one of the highest rank is kept: the database would keep no other. Of a data
+    object only its last value: `put` and `dropped` are by its id.
     """
 
     before: License
@@ -36,6 +60,8 @@ class Group:
     registered: dict[str, Machine] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
     counted: set[bytes] = field(default_factory=set)
+    put: dict[int, Placed] = field(default_factory=dict)
+    dropped: set[int] = field(default_factory=set)
 
     @property
     def changed(self) -> bool:
@@ -47,11 +73,8 @@ class Group:
         change = verdict.change
         if change is not None:
             self.after = self.after.after(change, new_stamp())
-            if change.forget is not None:
-                self.forgotten.append(change.forget)
-                self.registered.pop(change.forget, None)
-            if change.register is not None:
-                self.registered[change.register.code] = change.register
+            self._take_machine(change)
+            self._take_object(change)
             if change.lease is not None:
                 self._keep(change.lease)
             if change.counted_code is not None:
@@ -59,6 +82,22 @@ class Group:
         if verdict.lease is not None:
             self._keep(verdict.lease)
         self.calls.append((call, Decided(self.after, verdict.answer)))
+
+    def _take_machine(self, change: Change) -> None:
+        """Machines are forgotten, with the data objects of their codes, before any is registered or put."""
+        if change.forget is not None:
+            self.forgotten.append(change.forget)
+            self.registered.pop(change.forget, None)
+            self.put = {each: placed for each, placed in self.put.items() if placed.machine_code != change.forget}
+        if change.register is not None:
+            self.registered[change.register.code] = change.register
+
+    def _take_object(self, change: Change) -> None:
+        if change.drop is not None:
+            self.put.pop(change.drop.object.id, None)
+            self.dropped.add(change.drop.object.id)
+        if change.put is not None:
+            self.put[change.put.object.id] = change.put
 
     def _keep(self, lease: Lease) -> None:
         known = self.leases.get(lease.code)
@@ -78,12 +117,21 @@ class Batch:
         self._entry_groups: list[int] = []
         self._edits: list[Edit] = []
         self._edit_groups: list[int] = []
+        self._events: list[tuple[int, Event]] = []
+        self._usage: list[tuple[int, Usage]] = []
         self._ordinals: dict[Address, int] = {}
+
+    def has_room(self, most: int) -> bool:
+        """Whether a further call may come in: there are fewer than `most`, and not very many events to be written.
+
+        A part of a batch always has room for all of its calls, for the whole had room for all but its last.
+        """
+        return self.size < most and len(self._events) < MANY_EVENTS
 
     @property
     def writes(self) -> bool:
         """Whether there is anything to write: a batch of answers that are not logged is only checked."""
-        if self._entries or self._edits:
+        if self._entries or self._edits or self._events or self._usage:
             return True
         return any(group.changed or group.leases for group in self.groups.values())
 
@@ -114,17 +162,21 @@ class Batch:
         group.add(call, verdict)
         self.size += 1
         ordinal = self._ordinals[call.address]
-        self._rest_on(ordinal, call.token.facts)
+        call.facts = call.token.facts + verdict.facts
+        self._rest_on(ordinal, call.facts)
         if verdict.entry is not None:
             self._entries.append(verdict.entry)
             self._entry_groups.append(ordinal)
         if verdict.edit is not None:
             self._edits.append(verdict.edit)
             self._edit_groups.append(ordinal)
+        self._events += [(ordinal, event) for event in verdict.events]
+        if verdict.usage is not None:
+            self._usage.append((ordinal, verdict.usage))
 
     def fact_ordinals(self, call: Call) -> Iterable[int]:
-        """Return the ordinals of the facts about the call's token."""
-        return (self._facts[fact] for fact in call.token.facts)
+        """Return the ordinals of the facts that the call brought along."""
+        return (self._facts[fact] for fact in call.facts)
 
     def checked_values(self) -> tuple[object, ...]:
         """Return what to ask ledger_stale(): licenses, stamps, facts, and which license rests on which fact."""
@@ -139,20 +191,27 @@ class Batch:
 
     def written_values(self) -> tuple[object, ...]:
         """Return what to tell ledger_write() after the lane and the number."""
-        changed, forgotten, machines, leases, counted = [], [], [], [], []
+        changed, forgotten, machines, leases, counted, put, dropped = [], [], [], [], [], [], []
         for ordinal, group in enumerate(self.groups.values(), 1):
             row = group.after
             leases += [(ordinal, row.id, row.account_id, *lease) for lease in group.leases.values()]
             counted += [(ordinal, row.id, row.account_id, code_hash) for code_hash in group.counted]
             if group.changed:
-                changed.append((ordinal, row.id, row.stamp, *(getattr(row, name) for name in CHANGEABLE)))
+                changed.append(
+                    (ordinal, row.id, row.stamp, *(getattr(row, name) for name in CHANGEABLE), row.customer_id)
+                )
                 forgotten += [(ordinal, row.id, code) for code in group.forgotten]
                 machines += [_machine_row(ordinal, row, machine) for machine in group.registered.values()]
+                put += [_object_row(ordinal, row, placed) for placed in group.put.values()]
+                dropped += [(ordinal, object_id) for object_id in group.dropped]
+        licenses = [group.after for group in self.groups.values()]
         return (
             *self.checked_values(),
             changed, forgotten, machines,
             self._entries, self._entry_groups, self._edits, self._edit_groups,
-            leases, counted,
+            leases, counted, put, dropped,
+            [(ordinal, *event) for ordinal, event in self._events],
+            [_usage_row(ordinal, licenses[ordinal - 1], usage) for ordinal, usage in self._usage],
         )  # fmt: skip
 
     def _open(self, address: Address, license_: License) -> Group:
@@ -172,3 +231,12 @@ def _machine_row(ordinal: int, license_: License, machine: Machine) -> tuple[obj
         ordinal, license_.id, license_.account_id,
         machine.code, machine.friendly_name, machine.ip, machine.proxy_ip, machine.time,
     )  # fmt: skip
+
+
+def _object_row(ordinal: int, license_: License, placed: Placed) -> tuple[object, ...]:
+    kind = Referencer.KEY if placed.machine_code is None else Referencer.MACHINE_CODE
+    return (ordinal, license_.account_id, int(kind), license_.id, placed.machine_code, *placed.object)
+
+
+def _usage_row(ordinal: int, license_: License, usage: Usage) -> tuple[object, ...]:
+    return (ordinal, license_.account_id, license_.product.id, license_.id, *usage)

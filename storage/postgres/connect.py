@@ -10,6 +10,7 @@ from storage.errors import Broken, Busy, StorageError, Unavailable
 
 CONNECT_SECONDS = 2.0
 STATEMENT_SECONDS = 5.0
+FOREIGN_KEY_VIOLATION = "23503"
 OLDEST_SERVER = 17  # transaction_timeout: statement_timeout does not end a transaction whose Sync never comes
 
 SETTINGS = {

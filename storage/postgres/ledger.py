@@ -19,6 +19,7 @@ from storage.errors import Broken, Busy, NoLicense, NoProduct, Stale, StorageErr
 from storage.lru import Lru
 from storage.postgres import rows
 from storage.postgres.batch import Batch, Call, Group
+from storage.postgres.connect import FOREIGN_KEY_VIOLATION
 from storage.postgres.lane import Answer, Lane, LaneGone, Lost, Poisoned
 from storage.postgres.leases import Lifted
 from storage.postgres.reads import Reads
@@ -121,8 +122,12 @@ class Ledger:
         """See `ports.Ledger`. What is not known is read by a call that asks for nothing, with its token confirmed."""
         if self._refusing:
             raise Unavailable("PostgreSQL is not connected")
-        known = self._known.get(Address(token.account_id, product_id, key))
+        known = self.known(token, product_id, key)
         return (await self.decide(token, product_id, key, _as_it_is)).license if known is None else known
+
+    def known(self, token: Token, product_id: int, key: str) -> License | None:
+        """See `ports.Ledger`."""
+        return self._known.get(Address(token.account_id, product_id, key))
 
     def forget(self, license_: License) -> None:
         """Drop a license from memory that is known to have changed since: the next call reads it before it decides."""
@@ -221,7 +226,7 @@ class Ledger:
         """Decide what has come, in order of arrival, until the batch is full or nothing is left that may go."""
         batch = Batch()
         calls = deque(self._alone.popleft()) if self._alone else self._queue
-        while calls and batch.size < self._batch:
+        while calls and batch.has_room(self._batch):
             call = calls.popleft()
             if call.future.done():
                 continue
@@ -291,7 +296,7 @@ class Ledger:
     def _refuse(self, lane: Lane, batch: Batch, error: StorageError) -> None:
         """Deal with a batch of which nothing was written."""
         if isinstance(error, Poisoned):
-            self._split(batch, Broken("PostgreSQL refuses this entry"))
+            self._split(batch, _told_alone(error))
         elif isinstance(error, LaneGone):
             log.error("ledger.lane_gone", do="the database was replaced or restored; this writer begins anew")
             lane.forget()
@@ -433,6 +438,17 @@ class Ledger:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
             self.failed.set_exception(error)
+
+
+def _told_alone(error: Poisoned) -> StorageError:
+    """Return what an entry is answered that PostgreSQL refuses by itself, too.
+
+    Where a foreign key fails, a customer who was to be assigned went between the check of the facts and the writing: a fact
+    that is stale as soon as it is looked at again.
+    """
+    if getattr(error.__cause__, "sqlstate", None) == FOREIGN_KEY_VIOLATION:
+        return Stale()
+    return Broken("PostgreSQL refuses this entry")
 
 
 def _as_it_is(_license: License) -> Verdict[None]:

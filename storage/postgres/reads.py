@@ -1,6 +1,7 @@
-"""A worker's small pool for everything that is not the ledger: reads, and transactions that are one function call."""
+"""A worker's small pool for everything that is not the ledger: reads, and ordinary transactions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -59,13 +60,27 @@ class Reads:
         """Return the rows of a function that writes: as `call`."""
         return await self._run(statement, values)
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[PoolConnectionProxy]:
+        """One transaction, never repeated; whatever is raised inside undoes it. Raises as `call`.
+
+        It keeps a connection of the pool for as long as it waits for a lock: a caller bounds how many there may be.
+        """
+        async with self._connection() as connection, connection.transaction():
+            yield connection
+
     async def _run(self, statement: str, values: tuple[object, ...]) -> list[asyncpg.Record]:
+        async with self._connection() as connection:
+            return await connection.fetch(statement, *values)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[PoolConnectionProxy]:
         if self._pool is None or self.suspended():
             raise Unavailable("PostgreSQL is not connected")
         with translated():
             connection = await self._acquire(self._pool)
             try:
-                return await connection.fetch(statement, *values)
+                yield connection
             finally:
                 await self._pool.release(connection)
 

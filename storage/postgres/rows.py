@@ -79,7 +79,7 @@ def _license(row: asyncpg.Record, product: Product) -> License:
         features=row["features"],
         notes=row["notes"],
         block=row["block"],
-        customer=_customer(row),
+        customer=customer(row),
         trial_activation=row["trial_activation"],
         ever_activated=row["ever_activated"],
         max_machines=row["max_machines"],
@@ -90,6 +90,7 @@ def _license(row: asyncpg.Record, product: Product) -> License:
         epoch=epoch(row),
         leases={values[0]: lease(values) for values in row["leases"]},
         counted_codes=frozenset(row["counted_codes"]),
+        machine_objects=_by_code(row["machine_objects"]),
     )
 
 
@@ -104,7 +105,8 @@ def lease(values: Sequence[Any]) -> Lease:
     return Lease(code, LeaseKind(kind), *others)
 
 
-def _customer(row: asyncpg.Record) -> Customer | None:
+def customer(row: asyncpg.Record) -> Customer | None:
+    """Read the columns of a customer, if there is one."""
     if row["customer_id"] is None:
         return None
     return Customer(
@@ -120,6 +122,14 @@ def _customer(row: asyncpg.Record) -> Customer | None:
 def data_objects(rows: Sequence[asyncpg.Record]) -> tuple[DataObject, ...]:
     """Read rows of (id, name, string_value, int_value)."""
     return tuple(DataObject(*row) for row in rows)
+
+
+def _by_code(rows: Sequence[asyncpg.Record]) -> dict[str, tuple[DataObject, ...]]:
+    """Read rows of (machine_code, and a data object), in order of id."""
+    found: dict[str, tuple[DataObject, ...]] = {}
+    for code, *values in rows:
+        found[code] = (*found.get(code, ()), DataObject(*values))
+    return found
 
 
 def token(row: asyncpg.Record) -> Token:

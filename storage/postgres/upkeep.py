@@ -1,11 +1,16 @@
-"""What the supervisor has done regularly: room for the log ahead; lanes and leases that nobody needs any more removed."""
+"""What the supervisor has done regularly: room for the log ahead; lanes, leases and derived tokens removed that ended."""
 
 import datetime
+
+import asyncpg
 
 from storage.postgres.connect import close, connect, translated
 from storage.postgres.leases import forget_ended
 from storage.postgres.migrate import MIGRATION_LOCK, make_partitions, unlimited
 from storage.postgres.sql import load
+
+DAY = 86_400
+TOKENS_AT_ONCE, TOKEN_STEPS = 1_000, 100
 
 
 async def upkeep(dsn: str, now: datetime.datetime) -> float:
@@ -15,8 +20,23 @@ async def upkeep(dsn: str, now: datetime.datetime) -> float:
             await connection.execute("select pg_advisory_lock($1)", MIGRATION_LOCK)
             await make_partitions(connection, now)
             await connection.execute(load("lanes_forget"))
+            await forget_tokens(connection, int(now.timestamp()))
             until: int = await connection.fetchval(load("partitions"))
     return (until - now.timestamp()) / 86_400
+
+
+async def forget_tokens(connection: asyncpg.Connection, now: int) -> int:
+    """Remove derived tokens that ended over a day before `now`, they or what they came from; return how many.
+
+    In steps of a thousand, each far under a second, and no more than a hundred of them: the rest has its turn later.
+    """
+    removed = 0
+    for _ in range(TOKEN_STEPS):
+        gone = len(await connection.fetch(load("tokens_forget"), now - DAY, TOKENS_AT_ONCE))
+        removed += gone
+        if gone < TOKENS_AT_ONCE:
+            break
+    return removed
 
 
 async def forget_leases(dsn: str, now: datetime.datetime) -> int:

@@ -1,7 +1,6 @@
 """The promises of the ledger (ports.Ledger), on a real PostgreSQL: order, stale verdicts, the bound, poison, facts."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from functools import partial
 
 import asyncpg
@@ -17,13 +16,6 @@ from storage.postgres.batch import Batch
 from storage.postgres.lane import Lane
 from storage.records import License, Verdict
 from storage.stamps import new_stamp
-
-
-@pytest.fixture
-async def world(dsn: str) -> AsyncIterator[World]:
-    made = await make(dsn)
-    yield made
-    await made.close()
 
 
 async def test_an_answered_call_is_logged_once_and_its_machine_is_there(world: World) -> None:

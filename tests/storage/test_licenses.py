@@ -1,22 +1,14 @@
 """Making licenses (ports.Licenses): numbers without gaps or doubles, one trial a machine code, and facts that must hold."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
-from world import NOW, World, make
+from world import NOW, World
 
 from storage.errors import Conflict, NoCustomer, NoLicense, NoProduct, Stale
 from storage.records import Creation, Entry, Machine, NewLicense, Product
 from storage.stamps import new_stamp
-
-
-@pytest.fixture
-async def world(dsn: str) -> AsyncIterator[World]:
-    made = await make(dsn)
-    yield made
-    await made.close()
 
 
 def new(key: str, customer: int | None = None) -> NewLicense:

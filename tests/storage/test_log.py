@@ -1,26 +1,22 @@
 """The reader of the log (ports.Log): ids become visible out of order, and yet nobody who follows them misses a row."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 from servers import until
-from world import NOW, World, make
+from world import NOW, World
 
 from storage.errors import Stale, Unavailable
 from storage.postgres import log as logs
 from storage.records import LogQuery
 from storage.stamps import new_stamp
 
-
-@pytest.fixture
-async def world(dsn: str) -> AsyncIterator[World]:
-    made = await make(dsn)
-    yield made
-    await made.close()
-
-
+# A reader has seen who writes: the statement has ended at least once, in another session.
+HAS_LOOKED = """
+select from pg_stat_activity
+where query like '%virtualtransaction%' and state = 'idle' and pid <> pg_backend_pid()
+"""
 ROW = """
 insert into log (account_id, product_id, license_id, key, ip, time, state, machine_code, friendly_name,
                  floating_expires, do_int_value, do_id)
@@ -43,7 +39,7 @@ async def test_a_reader_waits_for_the_writers_that_began_before_it_and_for_no_ot
     await world.activate(key, "m")
     reading = asyncio.ensure_future(ids(world))
     late = await asyncpg.connect(world.dsn)  # begins after the reader, and never ends
-    await until(lambda: world.reads.fetch("select 1 from pg_stat_activity where query like '%virtualtransaction%'"))
+    await until(lambda: world.reads.fetch(HAS_LOOKED))
     later = late.transaction()
     await later.start()
     await late.execute("select log_writer_begins()")

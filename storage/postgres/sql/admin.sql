@@ -113,3 +113,15 @@ returning id
 -- name: token_revoke
 -- $1 account, $2 token, $3 now, $4 stamp
 update tokens set revoked = $3, stamp = $4 where account_id = $1 and id = $2 and revoked is null returning id
+
+-- name: usage
+-- Recorded usage, added up by month (UTC) and license, the newest month first. $1 account, $2 product (0: all), $3 from and
+-- $4 before, in Unix seconds
+select to_char(to_timestamp(u.time) at time zone 'UTC', 'YYYY-MM') as month, p.id as product_id, p.name as product_name,
+       l.key, sum(u.amount) as amount, count(*) as calls
+from usage u
+join licenses l on l.id = u.license_id
+join products p on p.id = u.product_id
+where u.account_id = $1 and ($2::bigint = 0 or u.product_id = $2) and u.time >= $3 and u.time < $4
+group by month, p.id, l.id
+order by month desc, p.id, l.key

@@ -27,6 +27,12 @@ select
         order by d.id
     ) as data_objects,
     array(
+        select row (d.machine_code, d.id, d.name, d.string_value, d.int_value)
+        from data_objects d
+        where d.referencer_type = 3 and d.referencer_id = l.id
+        order by d.id
+    ) as machine_objects,
+    array(
         select row (s.code, s.kind, s.start, s.time, s.expires, s.friendly_name, s.ip, s.epoch, s.seq, s.released)
         from leases s
         where s.license_id = l.id and l.lease_epoch % 2 = 1 and l.lease_ready
