@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+import asyncpg
+
 from server import metrics
 from storage.errors import Broken, Busy, Conflict, NoCustomer, NoLicense, NoProduct, Stale
 from storage.postgres import rows
 from storage.postgres.reads import Reads
 from storage.postgres.rows import LICENSE_LOAD, Loaded
 from storage.postgres.sql import load
-from storage.records import Creation, License, Product, Token
+from storage.records import Creation, License, Made, Product, Token
 
 MAKE, TRIAL_KEY = load("licenses_make"), load("trial_key")
 ROUNDS = 5
@@ -28,12 +30,17 @@ class Licenses:
 
     async def create(self, token: Token, product_id: int, rule: Callable[[Product], Creation[A]]) -> A:
         """See `ports.Licenses`."""
+        return (await self.make(token, product_id, rule)).answer
+
+    async def make(self, token: Token, product_id: int, rule: Callable[[Product], Creation[A]]) -> Made[A]:
+        """See `ports.Licenses`."""
         for _ in range(ROUNDS):
             product = await self._product(token, product_id)
             creation = rule(product)
-            outcome = await self._make(token, product, creation)
+            row = await self._make(token, product, creation)
+            outcome = row["outcome"]
             if outcome == "done":
-                return creation.answer
+                return Made(creation.answer, row["made_for"])
             if outcome == "token":
                 raise Stale
             if outcome == "customer":
@@ -69,15 +76,15 @@ class Licenses:
             raise NoProduct
         return found
 
-    async def _make(self, token: Token, product: Product, creation: Creation[A]) -> str:
+    async def _make(self, token: Token, product: Product, creation: Creation[A]) -> asyncpg.Record:
         machine = creation.machine
         machines = [] if machine is None else [(1, 0, product.account_id, *machine)]
         try:
             async with asyncio.timeout(MAKE_SECONDS):
-                row = await self._reads.call(
+                return await self._reads.call(
                     MAKE,
                     product.account_id, product.id, product.stamp, list(token.facts), list(creation.licenses), machines,
-                    creation.trial_code, creation.entry, token.id,
+                    creation.trial_code, creation.entry, token.id, creation.customer, creation.reuse,
                 )  # fmt: skip
         except Broken as error:
             if getattr(error.__cause__, "sqlstate", None) == UNIQUE_VIOLATION:
@@ -85,4 +92,3 @@ class Licenses:
             raise
         except TimeoutError as error:
             raise Busy("not made in five seconds") from error
-        return str(row["outcome"])
