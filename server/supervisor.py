@@ -6,7 +6,6 @@ It binds the socket once and hands it down; what ends by itself is started again
 import asyncio
 import contextlib
 import datetime
-import math
 import os
 import shutil
 import signal
@@ -14,43 +13,35 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-import redis.asyncio
 import structlog
 from aiohttp import web
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
-from server import demo, logs, metrics
+from server import demo, edges, logs, metrics
 from server.account import ensure
 from server.config import Config, ConfigError
 from server.engine import forget_engines, own, write_engines
+from server.jobs import JOBS, Place, repeat, valkey_time
 from server.ops import Ops, Slot
 from server.signing_keys import passphrase
 from storage.embedded.home import prepare
 from storage.embedded.postgres import Postgres
 from storage.embedded.valkey import Valkey
-from storage.errors import StorageError
 from storage.postgres.admin import administration
 from storage.postgres.migrate import migrate
-from storage.postgres.upkeep import forget_leases, upkeep
+from storage.postgres.retention import Periods
 
-BACKLOG = 4096
 DRAIN_SECONDS = 12.0
 READY_SECONDS = 60.0
 OPS_KEEP_ALIVE_SECONDS = 75.0
-UPKEEP_SECONDS = 6 * 3600.0
-LEASES_SECONDS = 600.0
 QUICK_DEATH_SECONDS = 2.0
 PAUSE_SECONDS = 1.0
 FAILED = 1
 
 log = structlog.get_logger()
-T = TypeVar("T")
 
 
 class Engine(Protocol):
@@ -114,8 +105,8 @@ class Supervisor:
             await web.SockSite(runner, ops_socket).start()
             if await self._until_ready():
                 self._announce(listening, ops_socket)
-                self._spawn(self._upkeep())
-                self._spawn(self._forget_leases())
+                for job in JOBS:
+                    self._spawn(repeat(job, self._place()))
                 await self._stop.wait()
             log.info("supervisor.draining")
             listening.close()  # nobody new: whoever is connected gets an answer
@@ -241,7 +232,7 @@ class Supervisor:
         return Ops(self._slots, self._state, (self._config.ops_host, *self._config.ops_names))
 
     async def _state(self) -> dict[str, bool]:
-        return {"draining": self._draining or self._stop.is_set(), "valkey": await _answers(self._redis_url)}
+        return {"draining": self._draining or self._stop.is_set(), "valkey": await valkey_time(self._redis_url) is not None}
 
     async def _until_ready(self) -> bool:
         """Wait until every worker serves; False if told to stop before."""
@@ -271,29 +262,10 @@ class Supervisor:
             sys.stdout.write(self._demo.how_to_try())
             sys.stdout.flush()
 
-    async def _upkeep(self) -> None:
-        """Do what must be done regularly in the database."""
-        while True:
-            try:
-                metrics.partition_days.set(await upkeep(self._postgres_dsn, datetime.datetime.now(datetime.UTC)))
-                pause = UPKEEP_SECONDS
-            except StorageError as error:
-                log.warning("upkeep.failed", why=str(error))
-                pause = 60.0
-            await asyncio.sleep(pause)
-
-    async def _forget_leases(self) -> None:
-        """Remove the rows of floating seats that ended a while ago, by the clock that is behind.
-
-        Their times are those of the engine that decided. A row that stays longer does no harm; one that goes too early does.
-        """
-        while True:
-            try:
-                clocks = (time.time(), await _valkey_time(self._redis_url))
-                await forget_leases(self._postgres_dsn, datetime.datetime.fromtimestamp(min(clocks), datetime.UTC))
-            except StorageError as error:
-                log.warning("upkeep.leases_failed", why=str(error))
-            await asyncio.sleep(LEASES_SECONDS)
+    def _place(self) -> Place:
+        config = self._config
+        periods = Periods(config.anonymise_months, config.event_days, config.log_months)
+        return Place(self._postgres_dsn, self._redis_url, periods)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -326,7 +298,7 @@ def _bind(host: str, port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
-        bound.listen(BACKLOG)
+        bound.listen(edges.BACKLOG)
     except OSError as error:
         bound.close()
         why = f"Cannot listen on {host}:{port}: {error.strerror}. Choose another PORT or KEYTURN_HOST."
@@ -338,24 +310,3 @@ def _bind(host: str, port: int) -> socket.socket:
 def _url(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-async def _answers(redis_url: str) -> bool:
-    """Ask Valkey whether it is there."""
-    return await _asked(redis_url, lambda client: client.ping()) is not None
-
-
-async def _valkey_time(redis_url: str) -> float:
-    """Ask Valkey for its time, in Unix seconds; infinity if it is not there."""
-    clock = await _asked(redis_url, lambda client: client.time())
-    return math.inf if clock is None else float(clock[0])
-
-
-async def _asked(redis_url: str, ask: Callable[[redis.asyncio.Redis], Awaitable[T]]) -> T | None:
-    client = redis.asyncio.from_url(redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=1, socket_connect_timeout=1)
-    try:
-        return await ask(client)
-    except (RedisError, OSError):
-        return None
-    finally:
-        await client.aclose()
