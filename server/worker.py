@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import ctypes
 import os
+import resource
 import signal
 import socket
 import sys
@@ -17,7 +18,7 @@ import uvloop
 from aiohttp import web
 from prometheus_client import generate_latest
 
-from server import app, config, http, logs, metrics, signing_keys
+from server import app, config, edges, http, logs, metrics, signing_keys
 from storage.errors import StorageError
 
 DRAIN_SECONDS = 10
@@ -66,7 +67,7 @@ async def serve(listening: socket.socket, ops_path: str, slot: int) -> int:
         await web.UnixSite(ops, ops_path).start()
         runner = web.ServerRunner(http.Server(worker.endpoint), shutdown_timeout=DRAIN_SECONDS)
         await runner.setup()
-        await web.SockSite(runner, listening, backlog=1024).start()
+        await web.SockSite(runner, listening, backlog=edges.BACKLOG).start()
         log.info("worker.serving", slot=slot)
         worker.ledger.failed.add_done_callback(lambda _failed: stop.set())
         await stop.wait()
@@ -87,6 +88,12 @@ def end_with(parent: int) -> None:
         sys.exit(FAILED)
 
 
+def allow_connections() -> None:
+    """Let this process have as many files, and so connections, as it may: the usual 1,024 are for users of select()."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main() -> None:
     """Run one worker."""
     parser = argparse.ArgumentParser()
@@ -96,6 +103,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
     end_with(arguments.parent)
+    allow_connections()
     logs.configure(config.load().log_level)
     listening = socket.socket(fileno=arguments.socket)
     try:

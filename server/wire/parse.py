@@ -5,7 +5,7 @@ Whatever cannot be read is `Refusal(Code.INPUT)`, and nothing else is ever raise
 
 import re
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, fields
 from enum import IntEnum
 from functools import lru_cache, partial
@@ -29,13 +29,16 @@ from server.wire.requests import (
     Nullable,
     Order,
     Span,
+    Unreadable,
     ZeroMeans,
+    ZeroOutside,
 )
 
 A = TypeVar("A", bound=Ask)
 Step = Callable[[object], object]
 
 MOST_FIELDS = 200
+MOST_ITEMS = 1_000
 LONGEST_TOKEN = 1_024
 _REMEMBERED = 512
 
@@ -107,7 +110,7 @@ def flat_json(body: bytes) -> dict[str, object]:
     """Return the members of a JSON object by folded name; lists and objects are kept as they are.
 
     orjson itself refuses lone surrogates, NaN and what is nested too deep. Texts inside lists and objects are not
-    looked at: the parameters that take such values have no texts in them.
+    looked at here: whoever reads such a value does (`_item`).
     """
     try:
         members = orjson.loads(body)
@@ -213,18 +216,38 @@ def _steps(hint: object) -> tuple[Step, ...]:
     """Return what a value goes through on its way to a field of this type: reading, then the markers in their order."""
     kind, *marks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     found = [_step(mark) for mark in marks]
-    return (_reader(kind, nullable=Nullable() in marks), *(step for step in found if step is not None))
+    return (_reader(kind, marks), *(step for step in found if step is not None))
 
 
-def _reader(kind: object, *, nullable: bool) -> Step:
-    """Return the step that reads a value as a type. Only texts care whether None and null can mean "not given"."""
+def _reader(kind: object, marks: Collection[object]) -> Step:
+    """Return the step that reads a value as a type."""
+    read = _plain_reader(kind, marks)
+    codes = [mark.code for mark in marks if isinstance(mark, Unreadable)]
+    return partial(_refusing_with, codes[0], read) if codes else read
+
+
+def _plain_reader(kind: object, marks: Collection[object]) -> Step:
+    """Return that step, if what cannot be read is bad input.
+
+    Only texts care whether None and null can mean "not given", and only lists for their longest length before they are
+    read: an item costs more than the bytes that it came in.
+    """
     if kind is str:
-        return _nullable_text if nullable else _text
+        return _nullable_text if Nullable() in marks else _text
     if get_origin(kind) is tuple:
-        return partial(_list, _chain(_steps(get_args(kind)[0])))
+        longest = min((mark.length for mark in marks if isinstance(mark, Longest)), default=MOST_ITEMS)
+        return partial(_list, _chain(_steps(get_args(kind)[0])), longest)
     if isinstance(kind, type) and issubclass(kind, IntEnum):
         return partial(_member, _members(kind))
+    if isinstance(kind, type) and issubclass(kind, tuple) and kind not in _KINDS:
+        return partial(_item, kind, _item_readers(kind))
     return _KINDS[kind]
+
+
+def _item_readers(kind: type) -> dict[str, tuple[str, Step]]:
+    """Return the fields of a `NamedTuple` with how each is read, by folded name."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {name.replace("_", ""): (name, _chain(_steps(hint))) for name, hint in hints.items()}
 
 
 def _step(mark: object) -> Step | None:
@@ -235,6 +258,8 @@ def _step(mark: object) -> Step | None:
             step = partial(_between, low, high)
         case Clamp(low, high):
             step = partial(_clamp, low, high)
+        case ZeroOutside(low, high):
+            step = partial(_zero_outside, low, high)
         case ZeroMeans(number):
             step = partial(_zero_means, number)
         case Cut(characters):
@@ -244,6 +269,14 @@ def _step(mark: object) -> Step | None:
         case KeyText():
             step = _key
     return step
+
+
+def _refusing_with(code: Code, read: Step, value: object) -> object:
+    """Read a value; what cannot be read is refused with a code of its own."""
+    try:
+        return read(value)
+    except Refusal:
+        raise Refusal(code) from None
 
 
 def _text(value: object) -> object:
@@ -307,15 +340,34 @@ def _spelled(value: object) -> str:
     return str(value) if type(value) is int else ""
 
 
-def _list(read_item: Step, value: object) -> object:
+def _list(read_item: Step, longest: int, value: object) -> object:
     """Read a list: as JSON, alone or in a text, or numbers with commas between."""
     if isinstance(value, str):
         if value.lower() in _NOTHING:
             return NOT_GIVEN
         value = _json(value) if value.lstrip().startswith("[") else value.split(",")
-    if not isinstance(value, list):
+    if not isinstance(value, list) or len(value) > longest:
         raise _bad()
-    return tuple(read_item(each.strip() if isinstance(each, str) else each) for each in value)
+    items = tuple(read_item(each.strip() if isinstance(each, str) else each) for each in value)
+    if NOT_GIVEN in items:
+        raise _bad()
+    return items
+
+
+def _item(make: Callable[..., object], readers: Mapping[str, tuple[str, Step]], value: object) -> object:
+    """Read a JSON object as a `NamedTuple`: names in any case, the first of a name; what is null or empty is not given."""
+    if not isinstance(value, dict):
+        raise _bad()
+    taken: dict[str, object] = {}
+    for wire, each in value.items():
+        name, read = readers.get(wire.lower(), ("", None))
+        if read is None or name in taken or each is None or each == "":
+            continue
+        if isinstance(each, str) and "\0" in each:
+            raise _bad()
+        if (found := read(each)) is not NOT_GIVEN:
+            taken[name] = found
+    return make(**taken)
 
 
 def _span(value: object) -> object:
@@ -373,6 +425,10 @@ def _clamp(low: int, high: int, value: object) -> object:
     return max(low, min(value, high)) if isinstance(value, int) else value
 
 
+def _zero_outside(low: int, high: int, value: object) -> object:
+    return value if isinstance(value, int) and low <= value <= high else 0
+
+
 def _zero_means(number: int, value: object) -> object:
     return number if value == 0 else value
 
@@ -392,4 +448,11 @@ def _key(value: object) -> object:
     return (normalise(value) or NOT_GIVEN) if isinstance(value, str) else value
 
 
-_KINDS: Mapping[object, Step] = {int: _whole, bool: _flag, Span: _span, Order | None: _order}
+_KINDS: Mapping[object, Step] = {
+    int: _whole,
+    int | None: _whole,
+    bool: _flag,
+    bool | None: _flag,
+    Span: _span,
+    Order | None: _order,
+}

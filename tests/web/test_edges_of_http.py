@@ -9,10 +9,10 @@ from urllib.parse import quote, urlencode
 
 import pytest
 from lines import FORM, Answered, ask, chunked, line_to, request
-from office import AUTHENTICATE, DONE, INPUT, Office, Shop, refused
+from office import AUTHENTICATE, DONE, INPUT, Office, Shop, refused, unknown_token
 from servers import Live, until
 
-from server import http
+from server import edges, http
 from server.methods import METHODS, Method
 
 NO_METHOD = refused("The method could not be found.")
@@ -185,13 +185,12 @@ MULTIPART = {"Content_Type": "multipart/form-data; boundary=of-a-test"}
 
 @pytest.mark.parametrize("method", METHODS, ids=name_of)
 async def test_multipart_is_read_where_the_table_says_so_and_elsewhere_bad_input(
-    live: Live, shop: Shop, method: Method
+    live: Live, office: Office, method: Method
 ) -> None:
-    key = await shop.new_key(MaxNoOfMachines=1)
-    fields = {"token": shop.office.token.encode(), "ProductId": str(shop.id).encode(), "KEY": key.encode()}
+    fields = {"token": unknown_token(office.token).encode()}
     answer = await ask(live.url, request(f"/api/{method.path}", multipart(fields), **MULTIPART))
     assert answer.status == 200
-    assert answer.json["message"] == ("" if method.multipart else INPUT)
+    assert answer.json["message"] == (AUTHENTICATE if method.multipart else INPUT)
 
 
 async def test_a_multipart_form_keeps_its_texts_and_may_be_chunked_or_compressed(live: Live, shop: Shop) -> None:
@@ -293,7 +292,7 @@ def test_a_bomb_is_not_unpacked_beyond_the_bound() -> None:
     bomb = gzip.compress(b"\0" * 15_000_000)
     tracemalloc.start()
     try:
-        with pytest.raises(http.TooLarge):
+        with pytest.raises(edges.TooLarge):
             http._inflated(bomb, "gzip", 16 * 1024)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
