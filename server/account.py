@@ -4,32 +4,27 @@ A signing key is made with its account and at no other time, because every clien
 """
 
 import secrets
-from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 
-import orjson
-
-from server.dispatch import hash_of
 from server.methods import METHODS
 from server.signing_keys import KeyFileError, create, load, read_foreign, store
 from server.wire.sign import public_der
+from server.wire.tokens import SECRET_BYTES, hash_of, secret_of, text_of
 from storage.errors import Conflict
 from storage.postgres.admin import Admin
 from storage.records import Account, Token
 
 NAME = "default"
-SECRET_BYTES = 30
 
-# What client software calls, beside data objects; of these, a token is given what is there already.
+# What client software calls, beside data objects.
 _CLIENT = {"Activate", "GetKey", "Deactivate", "CreateTrialKey", "GetMessages", "RegisterEvent"}
 
 
 def client_permissions() -> tuple[str, ...]:
     """Return what a token inside client software needs at most (protocol: sdk-matrix)."""
-    served = {method.permission for method in METHODS}
     of_data = {method.permission for method in METHODS if method.path.startswith("data/")}
-    return tuple(sorted(_CLIENT & served | of_data))
+    return tuple(sorted(_CLIENT | of_data))
 
 
 def key_file(keys: Path, name: str = NAME) -> Path:
@@ -105,7 +100,7 @@ async def make_token(
 
     Its id is the database's to give, so the secret's hash goes there first. Raises as `Admin.add_token`.
     """
-    secret = b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+    secret = secret_of(secrets.token_bytes(SECRET_BYTES))
     token_id = await admin.add_token(
         account_id,
         name=name,
@@ -117,7 +112,7 @@ async def make_token(
         expires=expires,
         now=now,
     )
-    return b64encode(orjson.dumps([str(token_id), secret])).decode()
+    return text_of(token_id, secret)
 
 
 def operator(account_id: int) -> Token:

@@ -8,19 +8,25 @@ from dataclasses import dataclass
 from server.config import Config
 from server.dispatch import Dispatcher
 from server.http import Endpoint
+from server.limiter import Limiter
 from server.services import Services
 from server.signing_keys import load, passphrase
 from server.wire.sign import Signer
 from storage.postgres.accounts import accounts
 from storage.postgres.connect import SETTINGS
+from storage.postgres.customers import Customers
+from storage.postgres.events import Events
 from storage.postgres.installation import installation
 from storage.postgres.leases import LeaseTable
 from storage.postgres.ledger import Ledger
 from storage.postgres.licenses import Licenses
 from storage.postgres.log import Log
+from storage.postgres.messages import Messages
 from storage.postgres.migrate import check
+from storage.postgres.objects import Objects
 from storage.postgres.reads import Reads
 from storage.postgres.tokens import Tokens
+from storage.redis.limits import Limits
 from storage.redis.seats import Seats
 from storage.stamps import new_stamp
 
@@ -58,6 +64,9 @@ async def worker(config: Config) -> AsyncIterator[Worker]:
         seats = Seats(config.redis_url, await installation(reads), table, ledger.now, forget=ledger.forget)
         closing.push_async_callback(seats.close)
         await seats.open()
+        limits = Limits(config.redis_url, await installation(reads))
+        closing.push_async_callback(limits.close)
+        await limits.open()
         signers = await _signers(config, reads)
         for signer in signers.values():
             closing.callback(signer.close)
@@ -66,11 +75,18 @@ async def worker(config: Config) -> AsyncIterator[Worker]:
             licenses=Licenses(reads),
             tokens=tokens,
             log=Log(reports),
+            events=Events(reads, reports),
+            messages=Messages(reads),
+            objects=Objects(reads, reports),
+            customers=Customers(reads, reports),
             seats=seats,
+            limiter=Limiter(limits, config.rates, config.unlimited),
             signers=signers,
             random_bytes=os.urandom,
             new_stamp=new_stamp,
             max_overdraft=config.max_overdraft,
+            usage_without_stripe=config.usage_without_stripe,
+            portal_url=config.portal_url,
         )
         dispatcher = Dispatcher(svc, log_addresses=config.log_addresses)
         yield Worker(Endpoint(dispatcher, config.trusted_proxies), ledger, reads)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
+from server.rules.limits import Rates
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -34,8 +36,23 @@ class Config:
     batch: int = 128
     cached_licenses: int = 100_000
     max_overdraft: int = 1_000
+    usage_without_stripe: bool = False
+    token_rate: int = 500
+    key_rate: int = 20
+    failures_per_minute: int = 60
+    trials_per_hour: int = 100
+    unlimited: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
+    portal_url: str = ""
+    anonymise_months: int = 24
+    event_days: int = 30
+    log_months: int = 0
     signing_passphrase_file: Path | None = None
     log_level: str = "info"
+
+    @property
+    def rates(self) -> Rates:
+        """How often clients may call."""
+        return Rates(self.token_rate, self.key_rate, self.failures_per_minute, self.trials_per_hour)
 
     @property
     def embedded(self) -> bool:
@@ -60,6 +77,16 @@ VARIABLES = {
     "KEYTURN_BATCH": "batch",
     "KEYTURN_CACHED_LICENSES": "cached_licenses",
     "KEYTURN_MAX_OVERDRAFT": "max_overdraft",
+    "KEYTURN_USAGE_WITHOUT_STRIPE": "usage_without_stripe",
+    "KEYTURN_TOKEN_RATE": "token_rate",
+    "KEYTURN_KEY_RATE": "key_rate",
+    "KEYTURN_FAILURES_PER_MINUTE": "failures_per_minute",
+    "KEYTURN_TRIALS_PER_HOUR": "trials_per_hour",
+    "KEYTURN_UNLIMITED": "unlimited",
+    "KEYTURN_PORTAL_URL": "portal_url",
+    "KEYTURN_ANONYMISE_MONTHS": "anonymise_months",
+    "KEYTURN_EVENT_DAYS": "event_days",
+    "KEYTURN_LOG_MONTHS": "log_months",
     "KEYTURN_SIGNING_PASSPHRASE_FILE": "signing_passphrase_file",
     "KEYTURN_LOG_LEVEL": "log_level",
 }
@@ -72,6 +99,13 @@ RANGES = {
     "batch": (1, 1_000),
     "cached_licenses": (1, 100_000_000),
     "max_overdraft": (0, 1_000_000),
+    "token_rate": (0, 1_000_000),
+    "key_rate": (0, 1_000_000),
+    "failures_per_minute": (0, 1_000_000),
+    "trials_per_hour": (0, 1_000_000),
+    "anonymise_months": (0, 1_200),
+    "event_days": (0, 36_500),
+    "log_months": (0, 1_200),
 }
 
 
@@ -93,6 +127,10 @@ def _networks(name: str, text: str) -> tuple[Network, ...]:
         return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise ConfigError(f"{name} must be networks such as 10.0.0.0/8,fd00::/8: {error}.") from error
+
+
+def _networks_or_none(name: str, text: str) -> tuple[Network, ...]:
+    return () if text.strip().lower() == "none" else _networks(name, text)
 
 
 def _words(_name: str, text: str) -> tuple[str, ...]:
@@ -158,15 +196,32 @@ def _address(name: str, text: str) -> str:
     return text
 
 
+def _portal(name: str, text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        known = False
+    if not known or "{id}" not in text or "{auth}" not in text:
+        raise ConfigError(
+            f"{name} must be an address with the words {{id}} and {{auth}} in it, such as "
+            "https://portal.example.org/associate?id={id}&auth={auth}."
+        )
+    return text
+
+
 PARSERS: Mapping[str, Callable[[str, str], object]] = {
     "data": lambda _name, text: Path(text),
     "signing_passphrase_file": lambda _name, text: Path(text),
     "trusted_proxies": _networks,
+    "unlimited": _networks_or_none,
     "ops_names": _words,
     "log_addresses": _flag,
+    "usage_without_stripe": _flag,
     "log_level": _level,
     "database_url": _address,
     "redis_url": _address,
+    "portal_url": _portal,
     **dict.fromkeys(RANGES, _number),
 }
 

@@ -3,7 +3,6 @@
 The order of checks is the protocol's: token, permission, parameters, locks, product, key, the method's own rules.
 """
 
-import hashlib
 import hmac
 import time
 from collections.abc import Callable, Mapping
@@ -13,16 +12,20 @@ from server import metrics
 from server.methods import METHODS, Method
 from server.rules import grants
 from server.rules.codes import Code, Refusal
-from server.rules.grants import Caller
+from server.rules.grants import Caller, Names
 from server.rules.privacy import mask
 from server.services import Services
 from server.wire import encode, parse
 from server.wire.requests import Ask
+from server.wire.tokens import hash_of
 from storage.errors import Busy, NoLicense, NoProduct, Stale
 from storage.records import Token
 
 ROUNDS = 5
-NOT_FOUND = {NoProduct: Code.PRODUCT, NoLicense: Code.KEY}
+# Refusals that may be guesses, beside those of an unknown token or key: of a customer's secret.
+FOUND_NOBODY = {(Code.CUSTOMER, Names.CUSTOMER_LICENSES)}
+# What a missing license is called; data objects have a text of their own (protocol: data objects, failure text).
+NO_LICENSE = {Names.OBJECT_OF_LICENSE: Code.OBJECT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,62 +59,78 @@ class Dispatcher:
         return None if folded is None else self._routes.get(folded)
 
     async def call(self, route: Route, params: Mapping[str, object], peer: Peer) -> bytes:
-        """Return the JSON answer of one call, a refusal's too. Raises `Unavailable`, `Busy`, `Broken`."""
+        """Return the JSON answer of one call, a refusal's too. Raises `Unavailable`, `Busy`, `Broken`, `TooMany`."""
         started = time.perf_counter()
+        method, limiter = route.method, self._svc.limiter
+        network = limiter.network(peer.ip)
         try:
-            reply = await self._settled(route, params, peer)
+            reply = await self._settled(route, params, peer, network)
             code = "OK"
         except Refusal as refusal:
+            if (refusal.code, method.names) in FOUND_NOBODY or refusal.code is Code.AUTHENTICATE:
+                limiter.failed(network)
             reply = encode.refusal(refusal.code)
             code = refusal.code.name
-        metrics.calls.labels(route.method.path, code).inc()
+        metrics.calls.labels(method.path, code).inc()
         metrics.whole_seconds.observe(time.perf_counter() - started)
         return reply
 
-    async def _settled(self, route: Route, params: Mapping[str, object], peer: Peer) -> bytes:
+    async def _settled(self, route: Route, params: Mapping[str, object], peer: Peer, network: str) -> bytes:
         """Run the call until it rests on a token as it is: what memory has of it may be old."""
         for _ in range(ROUNDS):
             with metrics.facts_seconds.time():
-                token = await self._token(params)
+                token = await self._token(params, network)
             try:
-                return await self._once(route, params, peer, token)
+                return await self._once(route, params, peer, network, token)
             except Stale:
                 if token is not None:
                     await self._svc.tokens.confirm(token)
             except Refusal as refusal:
                 if refusal.confirmed or token is None or await self._svc.tokens.confirm(token):
                     raise
-        raise Busy("the token changed five times")
+        raise Busy("what the call rests on changed five times")
 
-    async def _once(self, route: Route, params: Mapping[str, object], peer: Peer, token: Token | None) -> bytes:
+    async def _once(
+        self, route: Route, params: Mapping[str, object], peer: Peer, network: str, token: Token | None
+    ) -> bytes:
         now = int(self._clock())
-        method = route.method
+        svc, method = self._svc, route.method
         token = grants.check_token(token, method.permission, now)
-        ask = route.parse(params, Caller(token, peer.ip, peer.proxy_ip, self._log_ip(peer.ip)))
-        grants.check_locks(
-            token, names=method.names, product_id=getattr(ask, "product_id", 0), has_key=bool(getattr(ask, "key", ""))
-        )
+        svc.limiter.token(token, network)
+        ask = route.parse(params, Caller(token, peer.ip, peer.proxy_ip, self._log_ip(peer.ip), network))
+        product_id, key = getattr(ask, "product_id", 0), getattr(ask, "key", "")
+        grants.check_locks(token, names=method.names, product_id=product_id, has_key=bool(key))
+        if key and network:
+            self._admit(token, product_id, key, network)
         try:
-            return encode.reply(await method.handler(self._svc, ask, now))
-        except (NoProduct, NoLicense) as missing:
-            raise Refusal(NOT_FOUND[type(missing)], confirmed=True) from missing
+            return encode.reply(await method.handler(svc, ask, now))
+        except NoProduct as missing:
+            raise Refusal(Code.PRODUCT, confirmed=True) from missing
+        except NoLicense as missing:
+            svc.limiter.failed(network)
+            raise Refusal(NO_LICENSE.get(method.names, Code.KEY), confirmed=True) from missing
 
-    async def _token(self, params: Mapping[str, object]) -> Token | None:
+    def _admit(self, token: Token, product_id: int, key: str, network: str) -> None:
+        """Hold a call on a license against its limit. One that memory has not was not called much lately."""
+        license_ = self._svc.ledger.known(token, product_id, key)
+        if license_ is None:
+            self._svc.limiter.look_up(network)
+        else:
+            self._svc.limiter.license(license_, network)
+
+    async def _token(self, params: Mapping[str, object], network: str) -> Token | None:
         """Return the token that the parameters name, if its secret is right."""
         text = params.get("token")
         parts = parse.token_parts(text) if isinstance(text, str) else None
         if parts is None:
             return None
         token_id, secret = parts
+        if not self._svc.tokens.known(token_id):
+            self._svc.limiter.look_up(network)
         token = await self._svc.tokens.find(token_id)
         if token is None or not hmac.compare_digest(hash_of(secret), token.secret_hash):
             return None
         return token
-
-
-def hash_of(secret: str) -> bytes:
-    """Return what is kept of a token's secret. It is 240 random bits, so one fast hash is enough."""
-    return hashlib.sha256(secret.encode()).digest()
 
 
 def _no_address(_address: str) -> str:

@@ -96,6 +96,14 @@ clock_difference_seconds = Gauge(
     ["engine"], registry=WORKER,
 )
 
+limits_told = Counter(
+    "keyturn_limits_told", "Calls that a rate limit counted over all workers, in Valkey.", registry=WORKER,
+)
+limits_untold = Counter(
+    "keyturn_limits_untold", "Calls that passed without being counted over all workers: Valkey did not answer.",
+    registry=WORKER,
+)
+
 engine_restarts = Counter(
     "keyturn_engine_restarts", "Embedded engines that ended by themselves and were started again.", ["engine"],
     registry=SUPERVISOR,
@@ -108,4 +116,17 @@ workers_ready = Gauge("keyturn_workers_ready", "Workers that serve.", registry=S
 partition_days = Gauge(
     "keyturn_log_partition_days", "Days ahead of now for which the log has partitions; without one no call is logged.",
     registry=SUPERVISOR,
+)
+retention_rows = Counter(
+    "keyturn_retention_rows",
+    "What the daily job did: machines whose address it masked, rows of the log that it anonymised, events and partitions of "
+    "the log that it removed.",
+    ["what"], registry=SUPERVISOR,
+)
+retention_last = Gauge(
+    "keyturn_retention_last_seconds", "Unix time at which the daily job was last complete, on whatever host; 0: never.",
+    registry=SUPERVISOR,
+)
+expired_blocked = Counter(
+    "keyturn_expired_blocked", "Licenses that were blocked because they had expired.", registry=SUPERVISOR,
 )

@@ -12,13 +12,16 @@ SOURCES = sorted(path for top in ("server", "storage") for path in (ROOT / top).
 LADDER = (
     ("storage.records", "storage.errors", "storage.lru", "storage.stamps"),
     ("storage.ports",),
-    ("server.config", "server.metrics", "server.logs"),
+    ("server.metrics", "server.logs"),
     ("server.rules",),
+    ("server.config",),
+    ("server.limiter",),
     ("server.wire",),
     ("server.services",),
     ("server.handlers",),
     ("server.methods",),
     ("server.dispatch",),
+    ("server.edges",),
     ("server.http",),
 )
 # Beside the ladder: the adapters, which know records, ports, errors and metrics; and the process, which knows everything.
@@ -26,7 +29,7 @@ ADAPTERS = ("storage.postgres", "storage.redis", "storage.embedded")
 ADAPTERS_MAY = ("storage.records", "storage.errors", "storage.lru", "storage.stamps", "storage.ports", "server.metrics")
 PROCESS = (
     "server.app", "server.worker", "server.ops", "server.supervisor", "server.cli", "server.demo", "server.account",
-    "server.engine", "server.signing_keys", "server.reference", "server.issuing", "server.seating",
+    "server.engine", "server.signing_keys", "server.reference", "server.issuing", "server.seating", "server.jobs",
 )  # fmt: skip
 PURE = ("server.rules", "storage.records", "storage.ports")
 DOES_THINGS = {

@@ -66,6 +66,35 @@ def test_an_address_that_the_driver_reads_is_taken_as_it_is(variable: str, addre
     assert address in (config.database_url, config.redis_url)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "nonsense",
+        "ftp://portal.example.org/{id}/{auth}",
+        "https:///associate?id={id}&auth={auth}",
+        "https://[portal/{id}/{auth}",
+        "https://portal.example.org/associate?id={id}",
+        "https://portal.example.org/associate?auth={auth}",
+    ],
+)
+def test_an_address_of_a_portal_has_a_host_and_room_for_the_customer_and_the_code(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"^KEYTURN_PORTAL_URL must be an address with .*\{id\}&auth=\{auth\}"):
+        load({"KEYTURN_PORTAL_URL": address})
+    good = "http://portal.example.org:8443/associate?id={id}&auth={auth}"
+    assert load({"KEYTURN_PORTAL_URL": good}).portal_url == good
+    assert load({}).portal_url == ""
+
+
+def test_how_long_things_are_kept_is_two_years_thirty_days_and_for_ever_unless_said() -> None:
+    names = ("KEYTURN_ANONYMISE_MONTHS", "KEYTURN_EVENT_DAYS", "KEYTURN_LOG_MONTHS")
+    for said, kept in (("", (24, 30, 0)), ("0", (0, 0, 0)), ("7", (7, 7, 7))):
+        config = load(dict.fromkeys(names, said))
+        assert (config.anonymise_months, config.event_days, config.log_months) == kept
+    for name in names:
+        with pytest.raises(ConfigError, match=f"^{name} must be a whole number from 0 to "):
+            load({name: "-1"})
+
+
 def refusal(variable: str, address: str) -> str:
     """What is said of a setting, by its error and by the traceback of one that nobody expected."""
     with pytest.raises(ConfigError, match=f"^{variable} is no address") as caught:

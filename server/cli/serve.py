@@ -1,10 +1,11 @@
-"""`keyturn serve` and `keyturn migrate`, as they are called.
+"""The commands without a group, as they are called: `keyturn serve`, `keyturn migrate` and `keyturn usage`.
 
 `keyturn --help` imports this module, so what the commands need is imported when one of them runs (figure: groups.py).
 """
 # ruff: noqa: PLC0415
 
 import asyncio
+import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ import typer
 
 from server.cli.terminal import example
 from server.config import RANGES
+
+MOST_PRODUCTS = 2**31 - 1  # the highest id that the wire has
 
 Folder = Annotated[Path | None, typer.Option("--data", help="The folder of everything kept here; else DATA, else var.")]
 
@@ -57,3 +60,19 @@ def migrate(
     from server.cli import migration
 
     migration.migrate(ctx, private_key)
+
+
+@app.command(epilog=example("usage --month 2026-05 --product 3001"))
+def usage(
+    ctx: typer.Context,
+    *,
+    product: Annotated[int | None, typer.Option(min=1, max=MOST_PRODUCTS, help="Of this product only, by its id.")] = None,
+    month: Annotated[
+        datetime.datetime | None, typer.Option(formats=["%Y-%m"], metavar="YYYY-MM", help="Of this month only, in UTC.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what was recorded with RecordUsage, added up by key and month (UTC), the newest month first."""
+    from server.cli import billing
+
+    billing.show(ctx, product, month, json=json)

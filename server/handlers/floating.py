@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 from server import metrics
 from server.rules import floating
 from server.rules.codes import Code, Refusal
+from server.rules.events import with_system
 from server.rules.floating import Again
 from server.services import Services
 from server.wire import requests
@@ -42,7 +43,8 @@ async def take(svc: Services, ask: requests.Activate, now: int, *, lists: bool =
         if license_.trial_activation:  # no others need it
             code_hash = svc.signers[caller.token.account_id].keyed_hash(ask.product_id, ask.machine_code)
         rule = partial(floating.activate, claim=claim, wish=wish, code_hash=code_hash, caller=caller, now=now)
-        decided = await _claimed(svc, ask, rule, license_.id, claim)
+        told = with_system(rule, event_name="activate", system=ask.os_info)
+        decided = await _claimed(svc, ask, told, license_.id, claim)
         if decided.answer is not Again.CLAIM:
             metrics.seat_rounds.observe(number)
             return Taken(decided.license, _lease(decided.answer), claim.leases if isinstance(claim, Claim) else None)
@@ -58,7 +60,8 @@ async def give_back(svc: Services, ask: requests.Deactivate, now: int) -> None:
     for number in range(1, ROUNDS + 1):
         peek = await svc.seats.peek(license_, code) if license_.epoch.number else None
         rule = partial(floating.deactivate, peek=peek, code=code, caller=caller, now=now)
-        decided = await _decided(svc, ask, rule)
+        told = with_system(rule, event_name="deactivate", system=ask.os_info)
+        decided = await _decided(svc, ask, told)
         if decided.answer is not Again.CLAIM:
             metrics.seat_rounds.observe(number)
             _lease(decided.answer)

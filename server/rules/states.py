@@ -29,6 +29,16 @@ class State(IntEnum):
     DEACTIVATION_REFUSED = 6020
     EDITED = 7010
     EDIT_REFUSED = 7020
+    OBJECT_DONE = 8010
+    INCREMENTED = 8011
+    DECREMENTED = 8012
+    INT_SET = 8013
+    STRING_SET = 8014
+    OBJECT_REFUSED = 8020
+    INCREMENT_REFUSED = 8021
+    DECREMENT_REFUSED = 8022
+    INT_REFUSED = 8023
+    STRING_REFUSED = 8024
 
 
 def license_entry(
@@ -40,10 +50,13 @@ def license_entry(
     code: str = "",
     friendly_name: str = "",
     floating_expires: int = 0,
+    do_int_value: int = 0,
+    do_id: int = 0,
 ) -> Entry:
     """Return the row of a call that reached a license: the machine as the call names it, the address masked.
 
-    `floating_expires` is when the seat ends that the call was given, 0 if it was given none.
+    `floating_expires` is when the seat ends that the call was given, 0 if it was given none; `do_id` the data object that
+    it was about, `do_int_value` the number that came with it.
     """
     return Entry(
         license.account_id,
@@ -56,6 +69,8 @@ def license_entry(
         code,
         friendly_name,
         floating_expires,
+        do_int_value,
+        do_id,
     )
 
 

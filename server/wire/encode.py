@@ -4,19 +4,36 @@ Three spellings of a license exist (protocol: LicenseKey): the signed document o
 times in Unix seconds; the object of LinqSign, in camelCase with ISO times; and the text of which LinqSign signs.
 """
 
+import itertools
 from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 from server.rules.fields import Field
 from server.rules.floating import PREFIXES
 from server.rules.term import status
-from server.wire.replies import Done, Key, Keys, Licensed, Logs, Reply
-from storage.records import Customer, Lease, License, LoggedEntry
+from server.wire.replies import (
+    CustomerDone,
+    CustomerLicenses,
+    Customers,
+    DataObjects,
+    DerivedToken,
+    Done,
+    Events,
+    Id,
+    Key,
+    Keys,
+    Licensed,
+    Logs,
+    MessageId,
+    Messages,
+    Reply,
+)
+from storage.records import Customer, CustomerFile, Lease, License, LoggedEntry, LoggedEvent
 
 
 class View(NamedTuple):
@@ -92,7 +109,8 @@ class Metadata(NamedTuple):
 
 def reply(answer: Reply) -> bytes:
     """Return the body of a success. What does not apply is left out."""
-    return orjson.dumps({**_members(answer), "result": 0, "message": ""})
+    members = _MEMBERS[type(answer)](answer)
+    return orjson.dumps({**members, "result": 0, "message": ""})
 
 
 def refusal(message: str) -> bytes:
@@ -105,19 +123,64 @@ def base64_text(data: bytes) -> str:
     return b64encode(data).decode()
 
 
-def _members(answer: Reply) -> dict[str, object]:
-    """Return what a reply has of its own, in the order of genuine answers."""
-    match answer:
-        case Done():
-            return {}
-        case Licensed(license_key, signature, metadata_block):
-            return _given({"metadata": metadata_block, "licenseKey": license_key, "signature": signature})
-        case Key(key):
-            return {"key": key}
-        case Keys(key, keys, customer_id):
-            return _given({"key": key, "keys": keys, "customerId": customer_id})
-        case Logs(logs, classified):
-            return {"logs": [_log(each, classified=classified) for each in logs]}
+def _licensed(answer: Licensed) -> dict[str, object]:
+    return _given({"metadata": answer.metadata, "licenseKey": answer.license_key, "signature": answer.signature})
+
+
+def _keys(answer: Keys) -> dict[str, object]:
+    return _given(
+        {
+            "key": answer.key,
+            "keys": answer.keys,
+            "customerId": answer.customer_id,
+            "portalLink": answer.portal_link,
+        }
+    )
+
+
+def _customer_done(answer: CustomerDone) -> dict[str, object]:
+    return _given({"customerId": answer.customer_id, "portalLink": answer.portal_link, "secret": answer.secret})
+
+
+def _customers(answer: Customers) -> dict[str, object]:
+    """Return the customers; none belongs to or is seen by another user: there are no such users."""
+    listed = [_customer(each.customer, _LINQ) for each in answer.customers]
+    if answer.portal_links is not None:
+        listed = [
+            {**(short or {}), **_customer_file(each, link)}
+            for short, each, link in zip(listed, answer.customers, answer.portal_links, strict=True)
+        ]
+    return {"customers": listed, "resellerCustomers": [], "visibleCustomers": []}
+
+
+def _customer_file(each: CustomerFile, portal_link: str | None) -> dict[str, object]:
+    """Return what the extended form of a customer has beyond the short one; there are no resellers."""
+    return {
+        "notes": each.notes,
+        "enableCustomerAssociation": each.enable_customer_association,
+        "allowActivationManagement": each.allow_activation_management,
+        "allowMultipleUserAssociation": each.allow_multiple_user_association,
+        "maxNoOfDevices": each.max_no_of_devices,
+        "isPublic": False,
+        "resellerId": 0,
+        "portalLink": portal_link,
+    }
+
+
+def _customer_licenses(answer: CustomerLicenses) -> dict[str, object]:
+    return _given({"metadata": answer.metadata, "licenseKeys": answer.license_keys})
+
+
+def _logs(answer: Logs) -> dict[str, object]:
+    return {"logs": [_log(each, classified=answer.classified) for each in answer.logs]}
+
+
+def _data_objects(answer: DataObjects) -> dict[str, object]:
+    plain: list[dict[str, object]] = [dict(zip(_LINQ.names.data_object, each, strict=True)) for each in answer.objects]
+    if answer.referencers is not None:
+        for members, (kind, number) in zip(plain, answer.referencers, strict=True):
+            members |= {"referencerType": int(kind), "referencerId": number}
+    return {"dataObjects": plain}
 
 
 def _given(members: dict[str, object]) -> dict[str, object]:
@@ -142,6 +205,44 @@ def _log(row: LoggedEntry, *, classified: bool) -> dict[str, object]:
         "doId": entry.do_id,
         **anomaly,
     }
+
+
+def _event(row: LoggedEvent) -> dict[str, object]:
+    """Return an event (protocol: GetEvents). Metadata that there are none of are null, other texts stay texts."""
+    event = row.event
+    return {
+        "id": row.id,
+        "productId": event.product_id,
+        "key": row.key,
+        "machineCode": event.machine_code,
+        "featureName": event.feature_name,
+        "eventName": event.event_name,
+        "value": event.value,
+        "currency": event.currency,
+        "time": event.time,
+        "metadata": event.metadata or None,
+    }
+
+
+_MESSAGE = ("id", "content", "created", "channel")
+
+# What a reply has of its own, in the order of genuine answers.
+_MEMBERS: Mapping[type, Callable[[Any], dict[str, object]]] = {  # each takes what its class is
+    Done: lambda _answer: {},
+    Licensed: _licensed,
+    Key: lambda answer: {"key": answer.key},
+    Keys: _keys,
+    CustomerDone: _customer_done,
+    Customers: _customers,
+    CustomerLicenses: _customer_licenses,
+    Logs: _logs,
+    Events: lambda answer: {"events": [_event(each) for each in answer.events]},
+    Messages: lambda answer: {"messages": [dict(zip(_MESSAGE, each, strict=True)) for each in answer.messages]},
+    MessageId: lambda answer: {"messageId": answer.id},
+    DerivedToken: lambda answer: {"keyId": answer.key_id, "token": answer.token},
+    Id: lambda answer: {"id": answer.id},
+    DataObjects: _data_objects,
+}
 
 
 # ---- licenses
@@ -195,6 +296,12 @@ def signed(body: Mapping[str, object], seal: bytes) -> dict[str, object]:
     return {**body, "signature": base64_text(seal)}
 
 
+def basic(license: License) -> dict[str, object]:
+    """Return the reduced, unsigned object of a license (protocol: LicenseKey, basic license key)."""
+    members = _license_members(license, View(), (), None, _LINQ)
+    return dict(itertools.islice(members.items(), _BASIC))
+
+
 def metadata(license: License, now: int, used_floating: int = 0) -> Metadata:
     """Return the metadata of a license: node-locked machines, what it is worth at `now`, floating seats in use."""
     is_now = status(license, now=now)
@@ -215,6 +322,14 @@ def metadata_block(unsigned: Metadata, seal: bytes, now: int) -> dict[str, objec
     envelope = {"Data": base64_text(unsigned.data), "Signature": base64_text(seal), "Date": now, "Version": 1}
     # In lower case: the Python SDK reads exactly this name.
     return {**unsigned.body, "signature": base64_text(orjson.dumps(envelope))}
+
+
+def unsigned_metadata(license: License, now: int) -> dict[str, object]:
+    """Return the block of a license in a list, which does not count floating seats.
+
+    Its signature is null: the list is not signed either, so a signature beside one of its items would vouch for nothing.
+    """
+    return {**metadata(license, now).body, "signature": None}
 
 
 # ---- the two spellings of a license
@@ -283,6 +398,7 @@ _LINQ = _Spelling(
 _MACHINES = int(Field.ACTIVATED_MACHINES)
 _MACHINES_FOLLOW = b'"ActivatedMachines":'
 _NO_MACHINES = _MACHINES_FOLLOW + b"[]"
+_BASIC = _LICENSE.split().index("GlobalId") + 1  # how many of the fields a basic license has
 _WITH_RESELLER = 3  # the model version that shows it
 
 

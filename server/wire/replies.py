@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from storage.records import LoggedEntry
+from storage.records import CustomerFile, DataObject, LoggedEntry, LoggedEvent, Message, Referencer
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,40 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Keys just made: the first, all of them if several were asked for, and the customer if they have one."""
+    """Keys just made: the first, all of them if several were asked for, and the customer if they have one.
+
+    `portal_link` is where that customer associates with a user, if that was asked for.
+    """
 
     key: str
     keys: Sequence[str] | None = None
     customer_id: int | None = None
+    portal_link: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerDone:
+    """A customer was made or changed. `secret` is the new one, shown once; `portal_link` is as in `Keys`."""
+
+    customer_id: int
+    portal_link: str | None = None
+    secret: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Customers:
+    """Customers; with `portal_links` (None where one has none, in the same order) all that is kept of them."""
+
+    customers: Sequence[CustomerFile]
+    portal_links: Sequence[str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerLicenses:
+    """Licenses of a customer, each a finished object; `metadata` are the blocks, in the same order, if asked for."""
+
+    license_keys: Sequence[Mapping[str, object]]
+    metadata: Sequence[Mapping[str, object]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,4 +76,63 @@ class Logs:
     classified: bool = False
 
 
-Reply = Done | Licensed | Key | Keys | Logs
+@dataclass(frozen=True, slots=True)
+class Events:
+    """What clients told of themselves."""
+
+    events: Sequence[LoggedEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """Broadcasts, the newest first."""
+
+    messages: Sequence[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageId:
+    """The id of a broadcast just made."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedToken:
+    """A token just derived, with the id of the license that it is locked to."""
+
+    key_id: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Id:
+    """The id of what was just made."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataObjects:
+    """Data objects; `referencers` are what each hangs at, if that was asked for: kind and number, in the same order."""
+
+    objects: Sequence[DataObject]
+    referencers: Sequence[tuple[Referencer, int]] | None = None
+
+
+Reply = (
+    Done
+    | Licensed
+    | Key
+    | Keys
+    | Logs
+    | Events
+    | Messages
+    | MessageId
+    | DerivedToken
+    | Id
+    | DataObjects
+    | CustomerDone
+    | Customers
+    | CustomerLicenses
+)

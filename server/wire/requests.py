@@ -9,14 +9,25 @@ from enum import Enum, IntEnum
 from typing import Annotated, NamedTuple
 
 from server.rules.codes import Code, Refusal
+from server.rules.customers import LONGEST_NOTES as LONGEST_CUSTOMER_NOTES
+from server.rules.events import LONGEST_METADATA, Told
 from server.rules.grants import Caller
-from server.rules.term import LONGEST_PERIOD
+from server.rules.term import EARLIEST, LATEST, LONGEST_PERIOD
+from server.rules.values import Which
+from storage.records import Referencer
 
 INT32 = 2**31 - 1
 INT64 = 2**63 - 1
 
 LONGEST_MACHINE_CODE = 512
 LONGEST_FRIENDLY_NAME = 250
+LONGEST_OBJECT_NAME = 100
+LONGEST_STRING_VALUE = 10_000
+LONGEST_CHANNEL = 100
+LONGEST_CONTENT = 10_000
+LONGEST_EVENT_NAME = 100
+LONGEST_CURRENCY = 10
+MOST_EVENTS = 1_000
 LONGEST_LEASE = 31_622_400  # seconds: 366 days (protocol: floating, interval bounds)
 
 
@@ -29,6 +40,13 @@ class Between(NamedTuple):
 
 class Clamp(NamedTuple):
     """A number outside these bounds, both inclusive, becomes the nearest bound."""
+
+    low: int
+    high: int
+
+
+class ZeroOutside(NamedTuple):
+    """A number outside these bounds, both inclusive, becomes 0."""
 
     low: int
     high: int
@@ -50,6 +68,12 @@ class Longest(NamedTuple):
     """A text of more characters, or a list of more items, is bad input."""
 
     length: int
+
+
+class Unreadable(NamedTuple):
+    """What cannot be read as the type at all is refused with this code, not as bad input in general."""
+
+    code: Code
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +117,12 @@ FriendlyName = Annotated[str, Nullable(), Cut(LONGEST_FRIENDLY_NAME)]
 Interval = Annotated[int, Between(0, INT64), Clamp(0, LONGEST_LEASE)]
 ModelVersion = Annotated[int, Clamp(1, 3)]
 State = Annotated[int, Between(0, 2**15 - 1)]
+IntValue = Annotated[int, ZeroOutside(-INT32 - 1, INT32)]
+StringValue = Annotated[str, Nullable(), Longest(LONGEST_STRING_VALUE)]
+Channel = Annotated[str, Longest(LONGEST_CHANNEL)]
+EventName = Annotated[str, Cut(LONGEST_EVENT_NAME)]
+Currency = Annotated[str, Nullable(), Cut(LONGEST_CURRENCY)]
+EventMetadata = Annotated[str, Nullable(), Longest(LONGEST_METADATA)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,32 +233,405 @@ class ExtendLicense(LicenseAsk):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GetWebAPILog(Ask):
-    """Protocol: GetWebAPILog. Zero and empty filter nothing: the .NET SDK posts every property."""
+class ChangeFeature(LicenseAsk):
+    """Protocol: AddFeature and RemoveFeature."""
+
+    feature: Annotated[int, Between(1, 8)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChangeNotes(LicenseAsk):
+    """Protocol: ChangeNotes. Empty clears; their length is judged by the rule."""
+
+    notes: Annotated[str, Nullable()] = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChangeCustomer(LicenseAsk):
+    """Protocol: ChangeCustomer. 0 is nobody."""
+
+    customer_id: Count = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialActivation(LicenseAsk):
+    """Protocol: TrialActivation."""
+
+    enabled: bool = False
+
+
+# Customers. The lengths of names, emails and companies are judged by the rule: they have messages of their own.
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AddCustomer(Ask):
+    """Protocol: AddCustomer."""
+
+    name: Annotated[str, Nullable()] = ""
+    email: Annotated[str, Nullable()] = ""
+    company_name: Annotated[str, Nullable()] = ""
+    notes: Annotated[str, Nullable(), Longest(LONGEST_CUSTOMER_NOTES)] = ""
+    enable_customer_association: bool = False
+    allow_activation_management: bool = False
+    allow_multiple_user_association: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EditCustomer(Ask):
+    """Protocol: EditCustomer. What is empty or not given stays as it is: the .NET SDK posts every property.
+
+    With `secret` the customer gets a new one.
+    """
+
+    customer_id: Count
+    name: Annotated[str, Nullable()] = ""
+    email: Annotated[str, Nullable()] = ""
+    company_name: Annotated[str, Nullable()] = ""
+    notes: Annotated[str, Nullable(), Longest(LONGEST_CUSTOMER_NOTES)] = ""
+    enable_customer_association: bool | None = None
+    allow_activation_management: bool | None = None
+    allow_multiple_user_association: bool | None = None
+    max_no_of_devices: Annotated[int | None, Between(0, INT32)] = None
+    secret: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoveCustomer(Ask):
+    """Protocol: RemoveCustomer."""
+
+    customer_id: Count
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GetCustomers(Ask):
+    """Protocol: GetCustomers. They are sorted as `sort_by_created_descending` says whatever it is; limit 0 is none."""
+
+    search: Annotated[str, Nullable()] = ""
+    include_id_in_search: bool = False
+    customer_id: Count = 0
+    limit: Cursor = 0
+    sort_by_created_descending: bool = False
+    model_version: ModelVersion = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GetCustomerLicenses(Ask):
+    """Protocol: GetCustomerLicenses."""
+
+    customer_id: Count
+    detailed: bool = False
+    metadata: bool = False
+    model_version: ModelVersion = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GetCustomerLicensesBySecret(Ask):
+    """Protocol: GetCustomerLicensesBySecret."""
+
+    secret: str
+    detailed: bool = False
+    metadata: bool = False
+    model_version: ModelVersion = 1
+
+
+# Data objects: each method in three forms, which differ in how they name what the object hangs at. What a method takes
+# beyond that stands in one of these five, which are no requests by themselves.
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewObject:
+    """Protocol: AddDataObject."""
+
+    name: Annotated[str, Nullable(), Longest(LONGEST_OBJECT_NAME)] = ""
+    string_value: StringValue = ""
+    int_value: IntValue = 0
+    check_for_duplicates: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contains:
+    """Protocol: ListDataObjects."""
+
+    contains: Annotated[str, Nullable()] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """Protocol: SetIntValue."""
+
+    int_value: IntValue = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """Protocol: SetStringValue. Empty clears."""
+
+    string_value: StringValue = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Protocol: IncrementIntValue and DecrementIntValue. The absolute value of the number counts."""
+
+    int_value: int = 0
+    enable_bound: bool = False
+    bound: int = 0
+
+    @property
+    def limit(self) -> int | None:
+        """The bound, if there is one."""
+        return self.bound if self.enable_bound else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AtReferencer(Ask):
+    """What an object hangs at, by its kind and number (the account needs none)."""
+
+    referencer_type: Referencer = Referencer.USER
+    referencer_id: Cursor = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ById(Ask):
+    """An object by its id alone."""
+
+    id: Cursor
+
+    @property
+    def which(self) -> Which:
+        """The object that is meant."""
+        return Which(self.id, "")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AtMachine(LicenseAsk):
+    """A machine code under a license, registered or not."""
+
+    machine_code: MachineCode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OfKey(LicenseAsk):
+    """An object of a license, by id or by name. Java sends both: an id of 0 is none."""
+
+    id: Cursor = 0
+    name: Annotated[str, Nullable()] = ""
+
+    @property
+    def which(self) -> Which:
+        """The object that is meant."""
+        return Which(self.id, self.name)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OfMachine(AtMachine):
+    """An object of a machine code, by id or by name."""
+
+    id: Cursor = 0
+    name: Annotated[str, Nullable()] = ""
+
+    @property
+    def which(self) -> Which:
+        """The object that is meant."""
+        return Which(self.id, self.name)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AddDataObject(AtReferencer, NewObject):
+    """Protocol: AddDataObject, general form."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AddDataObjectToKey(LicenseAsk, NewObject):
+    """Protocol: AddDataObject, of a license."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AddDataObjectToMachineCode(AtMachine, NewObject):
+    """Protocol: AddDataObject, of a machine code."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListDataObjects(AtReferencer, Contains):
+    """Protocol: ListDataObjects, general form. `show_all` lists those of the whole account, with their referencers."""
+
+    show_all: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListDataObjectsToKey(LicenseAsk, Contains):
+    """Protocol: ListDataObjects, of a license."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListDataObjectsToMachineCode(AtMachine, Contains):
+    """Protocol: ListDataObjects, of a machine code."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetIntValue(ById, Number):
+    """Protocol: SetIntValue, general form."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetIntValueToKey(OfKey, Number):
+    """Protocol: SetIntValue, of a license."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetIntValueToMachineCode(OfMachine, Number):
+    """Protocol: SetIntValue, of a machine code."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetStringValue(ById, Text):
+    """Protocol: SetStringValue, general form."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetStringValueToKey(OfKey, Text):
+    """Protocol: SetStringValue, of a license."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetStringValueToMachineCode(OfMachine, Text):
+    """Protocol: SetStringValue, of a machine code."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepIntValue(ById, Step):
+    """Protocol: IncrementIntValue and DecrementIntValue, general form."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepIntValueToKey(OfKey, Step):
+    """Protocol: IncrementIntValue and DecrementIntValue, of a license."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepIntValueToMachineCode(OfMachine, Step):
+    """Protocol: IncrementIntValue and DecrementIntValue, of a machine code."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MayNameLicense(Ask):
+    """A license, a product alone, or neither."""
 
     product_id: ProductId = 0
     key: Annotated[str, KeyText()] = ""
-    machine_code: MachineCode = ""
-    friendly_name: Annotated[str, Nullable()] = ""
-    states: Annotated[tuple[State, ...], Nullable(), Longest(100)] = ()
-    time: Annotated[Span, Nullable()] = ALWAYS
-    limit: Annotated[int, Between(0, INT64), Clamp(0, 1000), ZeroMeans(10)] = 10
-    starting_after: Cursor = 0
-    ending_before: Cursor = 0
-    order_by: Annotated[Order | None, Nullable()] = None
-    anomaly_classification: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a key without its product: keys are unique inside one only."""
         if self.key and not self.product_id:
             raise Refusal(Code.INPUT)
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogPage(MayNameLicense):
+    """A page of what is kept in order of id."""
+
+    time: Annotated[Span, Nullable()] = ALWAYS
+    starting_after: Cursor = 0
+    ending_before: Cursor = 0
+
     @property
     def after_id(self) -> int:
         """The cursor to go up from; of both, EndingBefore wins."""
         return 0 if self.ending_before else self.starting_after
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GetWebAPILog(LogPage):
+    """Protocol: GetWebAPILog. Zero and empty filter nothing: the .NET SDK posts every property."""
+
+    machine_code: MachineCode = ""
+    friendly_name: Annotated[str, Nullable()] = ""
+    states: Annotated[tuple[State, ...], Nullable(), Longest(100)] = ()
+    limit: Annotated[int, Between(0, INT64), Clamp(0, 1000), ZeroMeans(10)] = 10
+    order_by: Annotated[Order | None, Nullable()] = None
+    anomaly_classification: bool = False
+
     @property
     def descending(self) -> bool:
         """Whether the newest come first: as asked, else only below an EndingBefore."""
         return self.ending_before > 0 if self.order_by is None else self.order_by is Order.DESCENDING
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GetEvents(LogPage):
+    """Protocol: GetEvents. Zero and empty filter nothing; the metadata contain the text, in the same case."""
+
+    metadata: Annotated[str, Nullable()] = ""
+    limit: Annotated[int, Between(0, INT64), Clamp(0, 100), ZeroMeans(10)] = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegisterEvent(MayNameLicense):
+    """Protocol: RegisterEvent. It happens now."""
+
+    machine_code: MachineCode = ""
+    feature_name: EventName = ""
+    event_name: EventName = ""
+    value: int = 0
+    currency: Currency = ""
+    metadata: EventMetadata = ""
+
+    @property
+    def told(self) -> tuple[Told, ...]:
+        """What is told, as one event."""
+        return (Told(self.feature_name, self.event_name, self.value, self.currency, 0, self.metadata),)
+
+
+class NewEvent(NamedTuple):
+    """One item of RegisterEvents, in the order of `Told`."""
+
+    feature_name: EventName = ""
+    event_name: EventName = ""
+    value: int = 0
+    currency: Currency = ""
+    time: Annotated[int, Between(EARLIEST, LATEST)] = 0
+    metadata: EventMetadata = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegisterEvents(MayNameLicense):
+    """Protocol: RegisterEvents."""
+
+    machine_code: MachineCode = ""
+    events: Annotated[tuple[NewEvent, ...], Longest(MOST_EVENTS)]
+
+    @property
+    def told(self) -> tuple[Told, ...]:
+        """What is told, event by event."""
+        return tuple(Told(*each) for each in self.events)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GetMessages(Ask):
+    """Protocol: GetMessages. An empty channel is all of them; those made after the time, 0: all."""
+
+    channel: Channel = ""
+    time: Annotated[int, Unreadable(Code.TIMESTAMP)] = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CreateMessage(Ask):
+    """Protocol: CreateMessage. Time 0 is now."""
+
+    content: Annotated[str, Longest(LONGEST_CONTENT)] = ""
+    channel: Channel = ""
+    time: Annotated[int, Unreadable(Code.TIMESTAMP), Between(EARLIEST, LATEST)] = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoveMessage(Ask):
+    """Protocol: RemoveMessage."""
+
+    id: Cursor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordUsage(LicenseAsk):
+    """Protocol: RecordUsage."""
+
+    amount: Annotated[int, Between(0, INT64)] = 0

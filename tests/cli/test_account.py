@@ -19,6 +19,7 @@ from server.signing_keys import KeyFileError
 from server.wire.sign import public_der, public_pem, public_xml
 from storage.errors import Conflict
 from storage.postgres.admin import Admin, administration
+from storage.postgres.sql import migrations
 
 KEYTURN = Path(sys.executable).with_name("keyturn")
 
@@ -43,7 +44,7 @@ def public_of(pem: bytes) -> rsa.RSAPublicKey:
 
 
 def test_migrate_makes_the_account_and_its_key_and_does_it_once(fresh: Shell) -> None:
-    assert fresh.ok("migrate") == "The schema is up to date (migration 2)."
+    assert fresh.ok("migrate") == f"The schema is up to date (migration {len(migrations())})."
     pem = pem_file(fresh).read_bytes()
     assert stat.S_IMODE(pem_file(fresh).stat().st_mode) == 0o600
     assert accounts(fresh) == [public_der(public_of(pem))]
@@ -61,7 +62,7 @@ async def _emptied(dsn: str) -> None:
 def test_migrate_says_what_it_applied_and_other_commands_ask_for_it(fresh: Shell) -> None:
     asyncio.run(_emptied(fresh.dsn))
     assert "keyturn migrate" in fresh.refused("product", "list")
-    assert fresh.ok("migrate") == "Applied 0001_first.\nApplied 0002_floating."
+    assert fresh.ok("migrate").splitlines() == [f"Applied {name}." for _, name, _ in migrations()]
 
 
 def test_without_an_account_commands_say_how_to_get_one(fresh: Shell) -> None:

@@ -15,20 +15,27 @@ import redis.asyncio
 import world as plain
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from server.config import Config
 from server.handlers import floating, key
+from server.limiter import Limiter
 from server.rules.codes import Refusal
 from server.rules.grants import Caller
 from server.services import Services
 from server.wire import requests
 from server.wire.sign import EXPONENT, KEY_BITS, Signer
 from storage.errors import Busy, Unavailable
+from storage.postgres.customers import Customers
+from storage.postgres.events import Events
 from storage.postgres.installation import installation
 from storage.postgres.leases import LeaseTable
 from storage.postgres.ledger import Ledger
 from storage.postgres.licenses import Licenses
 from storage.postgres.log import Log
+from storage.postgres.messages import Messages
+from storage.postgres.objects import Objects
 from storage.postgres.reads import Reads
 from storage.records import Lease, LeaseKind, Token, Verdict
+from storage.redis.limits import Limits
 from storage.redis.seats import Seats
 from storage.stamps import new_stamp
 
@@ -145,7 +152,9 @@ class World:
         svc = Services(
             ledger=ledger, licenses=Licenses(reads), tokens=tokens, log=Log(reads), seats=seats,
             signers={self.base.account: Signer(_SIGNER_KEY)}, random_bytes=lambda n: b"\0" * n, new_stamp=new_stamp,
-            max_overdraft=1_000,
+            max_overdraft=1_000, events=Events(reads, reads), messages=Messages(reads), usage_without_stripe=False,
+            objects=Objects(reads, reads), customers=Customers(reads, reads), portal_url="",
+            limiter=Limiter(Limits(url, self.installation), Config().rates, Config().unlimited),
         )  # fmt: skip
         worker = Worker(svc, seats, table, ledger, reads, self.base.token, self.base.product, self.now)
         self.workers.append(worker)

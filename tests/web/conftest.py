@@ -1,13 +1,14 @@
 """What the stories share: the office of the server that all tests share, a product of each test's own, servers in front."""
 
-import shutil
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 
 import pytest
+from fronts import in_front
 from inside import Inside, worker_inside
 from office import Office, Shop, open_office
-from servers import Live, open_folder, start, stop
+from servers import Live
 
 
 @pytest.fixture(scope="session")
@@ -27,15 +28,10 @@ async def other_shop(office: Office) -> Shop:
     return await office.open_shop()
 
 
-@contextmanager
-def in_front(live: Live, **environment: str) -> Iterator[Live]:
-    """Another server on the engines of a running one, with its signing key and with settings of its own."""
-    with open_folder() as folder:
-        shutil.copytree(live.data / "keys", folder / "data" / "keys")
-        engines = {"DATABASE_URL": live.demo["postgres_dsn"], "REDIS_URL": live.demo["redis_url"]}
-        server = start(folder / "data", **engines, **environment)
-        yield server
-        assert stop(server) == 0
+@pytest.fixture
+def beside(live: Live) -> Callable[..., AbstractContextManager[Live]]:
+    """What starts another server on the engines of the one that all share."""
+    return partial(in_front, live)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ class Inside:
 async def worker_inside(live: Live, **settings: Any) -> AsyncIterator[Inside]:
     """Serve on the engines of a running server, with its keys, as one more worker of it, and with settings of its own."""
     engines = {"database_url": live.demo["postgres_dsn"], "redis_url": live.demo["redis_url"]}
-    config = Config(data=live.data, **engines, **settings)
+    config = Config(data=live.data, **{**engines, **settings})
     async with app.worker(config) as worker:
         runner = web.ServerRunner(http.Server(worker.endpoint), shutdown_timeout=5)
         await runner.setup()

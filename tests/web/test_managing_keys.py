@@ -1,11 +1,13 @@
-"""CreateKey, BlockKey, UnblockKey, MachineLockLimit and ExtendLicense, with what both logs say of them."""
+"""CreateKey and the methods that change a key, with what both logs say of them."""
 
 import asyncio
+import itertools
 import json
+import secrets
 import time
 
 import pytest
-from office import BLOCKED, DAY, DENIED, DONE, INPUT, LIMIT, Answer, Shop, refused, token_id
+from office import BLOCKED, DAY, DENIED, DONE, INPUT, LIMIT, NO_KEY, NO_PRODUCT, Answer, Shop, refused, token_id
 
 NOTES = refused("The notes field cannot be more than 500 characters.")
 CUSTOMER = refused("Could not find the customer.")
@@ -23,6 +25,11 @@ async def object_log(shop: Shop) -> list[tuple[str, int, str, Answer]]:
         " where l.product_id = $1 and o.object_type = 'Key' order by o.id"
     )
     return [(row["action"], row["token_id"], row["object_type"], json.loads(row["changes"])) for row in rows]
+
+
+async def customers(shop: Shop, email: str) -> list[Answer]:
+    """All that is kept of the customers with an email."""
+    return (await shop.office.call("customer/GetCustomers", Search=email, ModelVersion=2))["customers"]
 
 
 async def numbers(shop: Shop) -> list[int]:
@@ -113,9 +120,51 @@ async def test_a_key_that_cannot_be_made_is_logged_once_and_costs_no_number(shop
 
 
 @pytest.mark.parametrize("flag", ["NewCustomer", "AddOrUseExistingCustomer"])
-async def test_a_customer_cannot_be_made_along_with_a_key_yet(shop: Shop, flag: str) -> None:
-    assert await create(shop, **{flag: True, "Email": "a@example.org"}) == refused(DENIED)
+async def test_a_customer_is_made_along_with_a_key_by_those_who_may_add_customers(shop: Shop, flag: str) -> None:
+    token = await shop.office.new_token("CreateKey")
+    asked = {flag: True, "Email": f"{secrets.token_hex(8)}@example.org"}
+    assert await create(shop, **asked, token=token) == refused(DENIED)
+    assert await create(shop, **asked, CustomerId=1) == refused(INPUT)
+    assert await create(shop, **asked, Name="n" * 101) == refused("The name of the customer is limited to 100 characters.")
     assert await numbers(shop) == []
+    assert await customers(shop, asked["Email"]) == []
+    assert [row["state"] for row in await shop.log()] == [3020]
+
+
+async def test_a_new_customer_is_as_it_was_asked_for_and_its_keys_show_it(shop: Shop) -> None:
+    email = f"{secrets.token_hex(8)}@example.org"
+    asked = {"NewCustomer": True, "Name": "Ada", "Email": email, "CompanyName": "Acme", "AllowActivationManagement": True}
+    answer = await create(shop, **asked, Notes="of the key", NoOfKeys=2)
+    number = answer["customerId"]
+    assert answer == {"key": answer["key"], "keys": answer["keys"], "customerId": number, **DONE}
+    for key in answer["keys"]:
+        shown = await shop.show(key)
+        assert (shown["Notes"], shown["Customer"]["Name"], shown["Customer"]["Id"]) == ("of the key", "Ada", number)
+    (kept,) = await customers(shop, email)
+    assert (kept["companyName"], kept["notes"], kept["allowActivationManagement"]) == ("Acme", "", True)
+    assert (await create(shop, **asked))["customerId"] != number
+
+
+async def test_who_has_the_email_already_is_used_again(shop: Shop) -> None:
+    email = f"{secrets.token_hex(8)}@Example.org"
+    asked = {"AddOrUseExistingCustomer": True, "Email": email}
+    number = (await create(shop, **asked, Name="Ada"))["customerId"]
+    again = await create(shop, AddOrUseExistingCustomer=True, NewCustomer=True, Email=email.upper(), Name="Bob")
+    assert (again["customerId"], (await shop.show(again["key"]))["Customer"]["Name"]) == (number, "Ada")
+    assert [each["id"] for each in await customers(shop, email)] == [number]
+    token = await shop.office.new_token("CreateKey")
+    without = await create(shop, AddOrUseExistingCustomer=True, Name="Ada", token=token)
+    assert without == {"key": without["key"], **DONE}
+
+
+async def test_twenty_calls_at_once_make_one_customer_of_an_email(shop: Shop) -> None:
+    email = f"{secrets.token_hex(8)}@example.org"
+    answers = await asyncio.gather(
+        *(create(shop, AddOrUseExistingCustomer=True, Email=email.upper() if odd % 2 else email) for odd in range(20))
+    )
+    (only,) = await customers(shop, email)
+    assert [answer["customerId"] for answer in answers] == [only["id"]] * 20
+    assert await numbers(shop) == list(range(1, 21))
 
 
 async def test_keys_made_at_once_have_numbers_without_gaps_or_doubles(shop: Shop) -> None:
@@ -233,3 +282,95 @@ async def test_changes_made_at_once_are_all_made(shop: Shop) -> None:
     shown = await shop.show(key)
     assert (shown["Expires"], shown["Period"]) == (expires + 30 * DAY, 60)
     assert [changes["period"] for _, _, _, changes in (await object_log(shop))[1:]] == [[30 + n, 31 + n] for n in range(30)]
+
+
+EDITS = {
+    "AddFeature": {"Feature": 1}, "RemoveFeature": {"Feature": 1}, "ChangeNotes": {"Notes": "note"},
+    "ChangeCustomer": {"CustomerId": 2_000_000_000}, "TrialActivation": {"Enabled": True},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", EDITS)
+async def test_an_edit_needs_a_key_that_is_there(shop: Shop, method: str) -> None:
+    path, params = f"key/{method}", EDITS[method]
+    assert await shop.call(path, **params) == refused(INPUT)
+    assert await shop.call(path, Key="UNKNO-UNKNO-UNKNO-UNKNO", **params) == refused(NO_KEY)
+    assert await shop.call(path, Key="x", **{**params, "ProductId": 2_000_000_000}) == refused(NO_PRODUCT)
+    assert await shop.call(path, Key="x", **{**params, "ProductId": "x"}) == refused(INPUT)
+
+
+async def test_features_are_set_and_cleared_one_by_one_on_blocked_keys_too(shop: Shop) -> None:
+    key = await shop.new_key(F2=True, Block=True)
+    expires = (await shop.show(key))["Expires"]
+    for method, feature in (("AddFeature", 8), ("AddFeature", 8), ("RemoveFeature", 2), ("RemoveFeature", 3)):
+        assert await shop.call(f"key/{method}", Key=key, Feature=feature) == DONE
+    shown = await shop.show(key)
+    assert [bit for bit in range(1, 9) if shown[f"F{bit}"]] == [8]
+    assert (shown["Expires"], shown["Block"]) == (expires, True)
+    bits = [changes["features"] for _, _, _, changes in (await object_log(shop))[1:]]
+    assert bits == [[0b10, 0b1000_0010], [0b1000_0010] * 2, [0b1000_0010, 0b1000_0000], [0b1000_0000] * 2]
+    assert await shop.states(key) == [7010] * 4
+    for wrong in (0, 9, -1, "x", None):
+        for method in ("AddFeature", "RemoveFeature"):
+            assert await shop.call(f"key/{method}", Key=key, Feature=wrong) == refused(INPUT)
+
+
+async def test_notes_are_replaced_and_cleared_and_never_in_the_object_log(shop: Shop) -> None:
+    key = await shop.new_key(Notes="first")
+    assert await shop.call("key/ChangeNotes", Key=key, Notes="ä" * 501) == NOTES
+    assert (await shop.show(key))["Notes"] == "first"
+    assert await shop.call("key/ChangeNotes", Key=key, Notes="ä" * 500) == DONE
+    assert (await shop.show(key))["Notes"] == "ä" * 500
+    for empty in ({"Notes": ""}, {"Notes": "None"}, {"Notes": "null"}, {}):
+        await shop.call("key/ChangeNotes", Key=key, Notes="again")
+        assert await shop.call("key/ChangeNotes", Key=key, **empty) == DONE
+        assert (await shop.show(key))["Notes"] == ""
+    assert {json.dumps(changes) for _, _, _, changes in (await object_log(shop))[1:]} == {'{"notes": true}'}
+    assert (await shop.states(key))[:2] == [7020, 7010]
+
+
+async def test_a_trial_countdown_is_switched_on_and_what_is_not_given_switches_it_off(shop: Shop) -> None:
+    key = await shop.new_key()
+    for params, enabled in (({"Enabled": True}, True), ({}, False), ({"Enabled": 1}, True), ({"Enabled": ""}, False)):
+        assert await shop.call("key/TrialActivation", Key=key, **params) == DONE
+        assert (await shop.show(key))["TrialActivation"] is enabled
+    assert await shop.call("key/TrialActivation", Key=key, Enabled="maybe") == refused(INPUT)
+    told = [changes for _, _, _, changes in (await object_log(shop))[1:]]
+    assert told == [{"trialActivation": each} for each in ([False, True], [True, False]) * 2]
+
+
+async def test_a_key_changes_hands_everywhere_at_once(shop: Shop) -> None:
+    office, key = shop.office, await shop.new_key()
+    ada, bob = [(await office.call("customer/AddCustomer", Name=name))["customerId"] for name in ("Ada", "Bob")]
+    unassigned = refused("Customer not found, so current key no longer references any customer.")
+    steps = [
+        (ada, DONE, ada), (bob, DONE, bob), (bob, DONE, bob), (0, DONE, None), (ada, DONE, ada),
+        (2_000_000_000, unassigned, None), (2_000_000_000, unassigned, None), (bob, DONE, bob), ("", DONE, None),
+    ]  # fmt: skip
+    for asked, answer, holder in steps:
+        assert await shop.call("key/ChangeCustomer", Key=key, CustomerId=asked) == answer
+        shown = await asyncio.gather(*(shop.show(key) for _ in range(4)))
+        assert [each["Customer"] and each["Customer"]["Id"] for each in shown] == [holder] * 4
+    told = [changes["customerId"] for _, _, _, changes in (await object_log(shop))[1:]]
+    holders = [None, *(holder for *_, holder in steps)]
+    assert told == [list(pair) for pair in itertools.pairwise(holders)]
+    assert await shop.states(key) == [7010] * len(steps)
+    for wrong in ("x", -1, 2**31):
+        assert await shop.call("key/ChangeCustomer", Key=key, CustomerId=wrong) == refused(INPUT)
+
+
+async def test_a_key_is_assigned_although_its_new_customer_is_changed_all_the_while(shop: Shop) -> None:
+    office, key = shop.office, await shop.new_key()
+    number = (await office.call("customer/AddCustomer"))["customerId"]
+    calls = [
+        call
+        for turn in range(10)
+        for call in (
+            shop.call("key/ChangeCustomer", Key=key, CustomerId=number if turn % 2 else 0),
+            office.call("customer/EditCustomer", CustomerId=number, Name=f"Ada {turn}"),
+        )
+    ]
+    answers = await asyncio.gather(*calls)
+    assert {answer["result"] for answer in answers} == {0}
+    assert await shop.call("key/ChangeCustomer", Key=key, CustomerId=number) == DONE
+    assert (await shop.show(key))["Customer"]["Id"] == number

@@ -20,7 +20,7 @@ from server.methods import METHODS
 from server.ops import Merged, Sample, Slot
 
 OUTCOMES = ("claimed", "renewed", "promoted", "refused", "released")
-LABELS = {"method", "code", "cause", "stage", "outcome", "to", "engine", "le"}
+LABELS = {"method", "code", "cause", "stage", "outcome", "to", "engine", "what", "le"}
 
 
 async def fetch(live: Live, path: str, **headers: str) -> tuple[int, str]:

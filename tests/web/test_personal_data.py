@@ -21,14 +21,15 @@ from lines import FORM, ask, line_to, request
 from office import DONE, Office, Shop, open_office, unknown_token
 from servers import Live, start, stop, until
 
+from server.jobs import LEASES_SECONDS
 from server.methods import METHODS
-from server.supervisor import LEASES_SECONDS
 from storage.postgres.leases import forget_ended
 from storage.records import ROW_SECONDS
 
 PROXY = "127.0.0.8"
 ADDRESS, ADDRESS_6, REFUSED = "203.0.113.77", "2001:db8:aaaa:bbbb::77", "198.51.100.88"
 Places = dict[str, set[tuple[str, str]]]
+LOGGED = {("log", "machine_code"), ("events", "machine_code")}
 
 COLUMNS = """
 select c.table_schema, c.table_name, c.column_name
@@ -146,7 +147,7 @@ async def live_through(day: Day) -> None:
     await call(day, "key/Deactivate", "192.0.2.9", Floating=True, MachineCode="somebody")
     for _ in range(2):
         await call(day, "key/Activate", ADDRESS, MachineCode=code, FriendlyName=name, OSInfo='{"OSName":"x"}')
-    await call(day, "key/Activate", ADDRESS_6, MachineCode=other, FriendlyName=name)
+    await call(day, "key/Activate", ADDRESS_6, MachineCode=other, FriendlyName=name, OSInfo='{"OSName":"x"}')
     await call(day, "key/Activate", REFUSED, Key=day.full, MachineCode=code)
     await call(day, "key/BlockKey", REFUSED, Key=day.full)
     await call(day, "key/Activate", REFUSED, Key=day.full, MachineCode=code)
@@ -222,7 +223,7 @@ async def test_the_database_has_each_datum_in_its_place_and_nowhere_else(day: Da
     assert found.pop(REFUSED) == set()
     assert found.pop(PROXY) == {("machines", "proxy_ip")}
     for each in (code, other):
-        assert found.pop(each) == {("machines", "code"), ("leases", "code"), ("log", "machine_code")}
+        assert found.pop(each) == {("machines", "code"), ("leases", "code"), *LOGGED}
     assert found.pop(trial) == {("machines", "code"), ("log", "machine_code")}
     used, unused = day.names
     assert found.pop(used) == {("machines", "friendly_name"), ("leases", "friendly_name"), ("log", "friendly_name")}
@@ -267,7 +268,7 @@ async def test_a_machine_that_leaves_takes_its_address_and_its_name_along(day: D
     assert await call(day, "key/Deactivate", ADDRESS, Key=first, MachineCode=code) == DONE
     planted = [ADDRESS, ADDRESS_6, *day.codes, *day.names]
     left = {
-        ADDRESS: set(), ADDRESS_6: set(), **{each: {("log", "machine_code")} for each in day.codes},
+        ADDRESS: set(), ADDRESS_6: set(), code: LOGGED, other: LOGGED, trial: {("log", "machine_code")},
         day.names[0]: {("log", "friendly_name")}, day.names[1]: set(),
     }  # fmt: skip
     fenced = {each: {("leases", "code"), *left[each]} for each in (code, other)}  # a release counts until it is old
