@@ -12,6 +12,7 @@ from servers import Live
 from server.account import NAME, make_token
 from server.methods import PERMISSIONS
 from storage.postgres.admin import administration
+from storage.records import Feature, FeatureType
 
 from .given import NewToken, Vendor
 from .nodejs import Node, install
@@ -49,6 +50,19 @@ def node(node_modules: Path) -> Iterator[Node]:
     """One Node process that the tests share: it keeps nothing between calls."""
     with Node.started(node_modules) as process:
         yield process
+
+
+@pytest.fixture(scope="session")
+async def other_product(live: Live) -> int:
+    """Another product of the account, without licenses."""
+    async with administration(live.demo["postgres_dsn"]) as admin:
+        account = await admin.account(NAME)
+        assert account is not None
+        features = tuple(Feature(f"Feature {number}", FeatureType.NORMAL) for number in range(1, 9))
+        return await admin.add_product(
+            account.id, name="Another", description="", features=features, all_time_limited=False, block_expired=False,
+            now=int(time.time()),
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -50,9 +50,21 @@ CODE_EMPTY = "The machine code cannot be null."
 CODE_LONG = "The machine code cannot exceed 128 chars in length."
 NOTES_LONG = "The notes field cannot be more than 500 characters."
 CUSTOMER = "Could not find the customer."
+CUSTOMER_UNKNOWN = "Customer could not be found."
+CUSTOMER_GONE = "Customer does not exist."
+CUSTOMER_NOT_ASSIGNED = "Customer not found, so current key no longer references any customer."
+NAME_LONG = "The name of the customer is limited to 100 characters."
+EMAIL_LONG = "The email of the customer is limited to 100 characters."
+COMPANY_LONG = "The company name of the customer is limited to 100 characters."
+OBJECT = "Not enough permission and/or key not found."
+OBJECT_EXISTS = "A data object with the same name already exists."
+BOUND = "The bound has been reached."
+OVERFLOW = "The operation would result in an overflow."
+TIMESTAMP = "The timestamp in the Time parameter does not have the correct format."
+SUBSCRIPTION_ITEM = "The subscription item id could not be found."
 
 NO_KEY = "AAAAA-AAAAA-AAAAA-AAAAA"
-NO_PRODUCT = 987_654_321
+NO_PRODUCT = NO_CUSTOMER = NO_ID = 987_654_321
 NO_TOKEN = "WyIxNyIsIlptOXZZbUZ5TVRJek5EVTJOemc1TUdGaVkyUmxabWRvYVdwcmJHMXUiXQ=="
 
 NOTES = "Order #77 – Åsa"  # noqa: RUF001 (the dash of the protocol's vectors: three bytes)

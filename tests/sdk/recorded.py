@@ -398,10 +398,11 @@ TRIALS = (
 
 @dataclass(frozen=True, slots=True)
 class Creation(Recorded):
-    """A request for new keys, and what the license is then like."""
+    """A request for new keys, what the license is then like, and what its new customer is called, if it has one."""
 
     license: Mapping[str, object] = field(default_factory=dict)
     keys: int = 1
+    customer: Mapping[str, object] = field(default_factory=dict)
 
 
 CREATIONS = (
@@ -433,6 +434,22 @@ CREATIONS = (
         PHP, "/api/key/createKey", "token={token}&ProductId={product}&Sign=True&v=1&SignMethod=1&Period=30&F1=True",
         license={"Period": 30, "F1": True}, note="class",
     ),
+    Creation(
+        DOTNET, "/api//key/createkey/",
+        "ProductId={product}&Period=30&F1=False&F2=False&F3=False&F4=False&F5=False&F6=False&F7=False&F8=False&Notes=mine"
+        "&Block=False&CustomerId=0&TrialActivation=False&AutomaticActivation=False&MaxNoOfMachines=0&AllowedMachines="
+        "&ResellerId=0&NoOfKeys=0&NewCustomer=True&AddOrUseExistingCustomer=False&Name=%c3%85sa+%26+Co"
+        "&Email=asa%40example.test&CompanyName=&EnableCustomerAssociation=False&AllowActivationManagement=False"
+        "&AllowMultipleUserAssociation=False&token={token}&v=1&modelversion=1",
+        license={"Notes": "mine"}, note="new customer",
+        customer={"Name": "Åsa & Co", "Email": "asa@example.test", "CompanyName": ""},
+    ),
+    Creation(  # classes/Key.cryptolens.php: true is 1
+        PHP, "/api/key/createkey",
+        "token={token}&ProductId={product}&Sign=True&v=1&SignMethod=1&NoOfKeys=2&NewCustomer=1&Name=Bob"
+        "&CompanyName=Acme+AB",
+        keys=2, note="new customer", customer={"Name": "Bob", "Email": "", "CompanyName": "Acme AB"},
+    ),
     Creation(  # nodes/CryptolensDevolens/resources/key/create.ts; the optional key string is none of this method's
         N8N,
         "/api/key/CreateKey?ProductId={product}&Period=30&Key=&Notes=Bought%20online&F1=true&F2=false&F3=false&F4=false"
@@ -445,7 +462,10 @@ CREATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Edit(Recorded):
-    """A request that changes a license of period 30 and limit 2, and what of it is different afterwards."""
+    """A request that changes a license, and what of it is different afterwards.
+
+    Before, it has period 30, limit 2, feature 2, the notes `before`, a countdown at activation, and a customer.
+    """
 
     after: Mapping[str, object] = field(default_factory=dict)
 
@@ -461,6 +481,19 @@ EDITS = (
         DOTNET, "/api//key/machinelocklimit/", "NumberOfMachines=5&" + _DOTNET_KEY, after={"MaxNoOfMachines": 5}
     ),
     Edit(DOTNET, "/api//key/extendlicense/", "NoOfDays=10&" + _DOTNET_KEY, after={"Period": 40}),
+    Edit(  # FeatureModel has all three properties itself
+        DOTNET, "/api//key/addfeature/", "ProductId={product}&Key={key}&Feature=3&token={token}&v=1&modelversion=1",
+        after={"F3": True},
+    ),
+    Edit(
+        DOTNET, "/api//key/removefeature/", "ProductId={product}&Key={key}&Feature=2&token={token}&v=1&modelversion=1",
+        after={"F2": False},
+    ),
+    Edit(
+        DOTNET, "/api//key/changenotes/", "Notes=Order+77+%26+more&" + _DOTNET_KEY, after={"Notes": "Order 77 & more"}
+    ),
+    Edit(DOTNET, "/api//key/changenotes/", "Notes=&" + _DOTNET_KEY, after={"Notes": ""}, note="empty"),
+    Edit(DOTNET, "/api//key/changecustomer/", "CustomerId=0&" + _DOTNET_KEY, after={"Customer": None}),
     Edit(PYTHON, "/api//key/BlockKey", _PYTHON_KEY, after={"Block": True}),
     Edit(PYTHON, "/api//key/UnblockKey", _PYTHON_KEY),
     Edit(
@@ -472,9 +505,32 @@ EDITS = (
     ),
     Edit(JAVA, "/api/key/extendlicense", "NoOfDays=10&ProductId={product}&Key={key}&token={token}", after={"Period": 40}),
     Edit(PHP, "/api/key/blockKey", _PHP_KEY, after={"Block": True}),
+    Edit(PHP, "/api/key/unblockkey", _PHP_KEY),
+    Edit(PHP, "/api/key/addfeature", _PHP_KEY + "&Feature=8", after={"F8": True}),
+    Edit(PHP, "/api/key/removefeature", _PHP_KEY + "&Feature=2", after={"F2": False}),
+    Edit(PHP, "/api/key/extendlicense", _PHP_KEY + "&NoOfDays=-10", after={"Period": 20}),
     Edit(PHP, "/api/key/machineLockLimit", _PHP_KEY + "&NumberOfMachines=0", after={"MaxNoOfMachines": 0}),
     Edit(
         N8N, "/api/key/BlockKey?ProductId={product}&Key={key}&token={token}", None, after={"Block": True}
+    ),
+    Edit(N8N, "/api/key/UnblockKey?ProductId={product}&Key={key}&v=1&token={token}", None),
+    Edit(
+        N8N, "/api/key/AddFeature?ProductId={product}&Key={key}&Feature=1&v=1&token={token}", None, after={"F1": True}
+    ),
+    Edit(
+        N8N, "/api/key/RemoveFeature?ProductId={product}&Key={key}&Feature=2&token={token}", None, after={"F2": False}
+    ),
+    Edit(
+        BROWSER, "/api/key/ChangeNotes?token={token}&productId={product}&key={key}&notes=Order%2077", None,
+        after={"Notes": "Order 77"},
+    ),
+    Edit(
+        BROWSER, "/api/key/ChangeCustomer?token={token}&ProductId={product}&Key={key}", None, after={"Customer": None},
+        note="nobody",
+    ),
+    Edit(  # what is missing is False
+        BROWSER, "/api/key/TrialActivation?token={token}&ProductId={product}&Key={key}", None,
+        after={"TrialActivation": False},
     ),
     Edit(
         N8N, "/api/key/ExtendLicense?ProductId={product}&Key={key}&NoOfDays=10&token={token}", None, after={"Period": 40}
@@ -525,3 +581,8 @@ LOG_READS = (
         None, states=(3010,), note="filtered",
     ),
 )  # fmt: skip
+
+
+TRIAL_ACTIVATION = Recorded(
+    BROWSER, "/api/key/TrialActivation?token={token}&ProductId={product}&Key={key}&Enabled=True", None
+)

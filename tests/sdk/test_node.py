@@ -25,6 +25,8 @@ from .given import (
     NOT_ACTIVATED,
     NOTES,
     NOTES_LONG,
+    OBJECT,
+    OBJECT_EXISTS,
     PRODUCT,
     TRIAL_USED,
     WRONG_KEY,
@@ -450,3 +452,122 @@ def test_a_refused_extension_is_rejected_word_for_word(
     token = {"client": vendor.token, "admin": vendor.admin}.get(token, token)
     outcome = software.node.call("Key.ExtendLicense", token, product or vendor.product, NO_KEY, days, software.url)
     assert outcome.error == ("Error", message)
+
+
+# ---- features, notes, data objects and customers
+
+
+def edit(software: Software, method: str, key: str, value: object, **other: Any) -> Outcome:
+    """Change a license as the vendor does."""
+    values = {"token": software.vendor.admin, "product": software.vendor.product} | other
+    return software.node.call(f"Key.{method}", values["token"], values["product"], key, value, software.url)
+
+
+def add_object(software: Software, key: str, *values: object, unique: bool = False, **other: object) -> Outcome:
+    """Add a data object (name, text, number; the SDK's defaults for what is not given)."""
+    defaults = (None, None, 0)
+    given = {"token": software.vendor.token, "product": software.vendor.product} | other
+    scope = (given["token"], given["product"], key, unique)
+    return software.node.call("Data.AddDataObjectToKey", *scope, *values, *defaults[len(values) :], software.url)
+
+
+def test_features_are_added_and_removed(software: Software) -> None:
+    key, done = software.vendor.new_key(1, F2=True), {"result": 0, "message": ""}
+    for feature in (3, "8", 8):
+        assert edit(software, "AddFeature", key, feature).value == done
+    for feature in (2, 2):
+        assert edit(software, "RemoveFeature", key, feature).value == done
+    license = software.activated(key, "m")
+    assert [license[f"F{number}"] for number in range(1, 9)] == [False, False, True, *[False] * 4, True]
+    has = [software.node.call("Helpers.HasFeature", license, feature).value for feature in (2, 3, 8)]
+    assert has == [False, True, True]
+
+
+def test_notes_are_changed_and_cleared(software: Software) -> None:
+    key = software.vendor.new_key(1, Notes="before")
+    for notes, after in ((NOTES, NOTES), ("1+1 = 2 & 100%\n🖥", "1+1 = 2 & 100%\n🖥"), ("", ""), ("x" * 500, "x" * 500)):
+        assert edit(software, "ChangeNotes", key, notes).value == {"result": 0, "message": ""}
+        assert software.get_key(key).value["Notes"] == after
+    assert edit(software, "ChangeNotes", key, "x" * 501).error == ("Error", NOTES_LONG)
+    assert edit(software, "ChangeNotes", key, None).value == {"result": 0, "message": ""}  # it sends the text null
+    assert software.get_key(key).value["Notes"] == ""
+
+
+@pytest.mark.parametrize(("method", "value"), [("AddFeature", 1), ("RemoveFeature", 1), ("ChangeNotes", "notes")])
+def test_a_refused_edit_is_rejected_word_for_word(software: Software, method: str, value: object) -> None:
+    def said(key: str = NO_KEY, value: object = value, **other: Any) -> object:
+        return edit(software, method, key, value, **other).error
+
+    assert said(token=NO_TOKEN) == said(token=None) == ("Error", AUTHENTICATE)
+    assert said(token=software.vendor.token) == ("Error", DENIED)
+    assert said(product="x") == ("Error", INPUT)
+    assert said(product=NO_PRODUCT) == ("Error", PRODUCT)
+    assert said() == ("Error", KEY)
+    if method != "ChangeNotes":
+        assert [said(software.vendor.new_key(1), each) for each in (0, 9, "F1", None)] == [("Error", INPUT)] * 4
+
+
+def test_a_data_object_is_added_and_shown_by_the_license(software: Software) -> None:
+    key = software.vendor.new_key(1)
+    number = add_object(software, key, "usage & Å", "1+1 = 2\n🖥", -3).value
+    plain = add_object(software, key).value  # it sends the text null for name and text
+    assert type(number) is type(plain) is int
+    shown = sorted(
+        [
+            {"Id": number, "Name": "usage & Å", "StringValue": "1+1 = 2\n🖥", "IntValue": -3},
+            {"Id": plain, "Name": "", "StringValue": "", "IntValue": 0},
+        ],
+        key=lambda each: each["Id"],
+    )
+    assert software.activated(key, "m")["DataObjects"] == software.get_key(key).value["DataObjects"] == shown
+
+
+def test_a_data_object_that_is_there_already_is_rejected_if_that_is_looked_for(software: Software) -> None:
+    key = software.vendor.new_key(1)
+    assert add_object(software, key, "n", unique=True).error is None
+    assert add_object(software, key, "n", unique=True).error == ("Error", OBJECT_EXISTS)
+    assert add_object(software, key, "n").error is None
+
+
+def test_a_refused_data_object_is_rejected_word_for_word(software: Software) -> None:
+    key = software.vendor.new_key(1)
+    assert add_object(software, key, token=NO_TOKEN).error == ("Error", AUTHENTICATE)
+    assert add_object(software, key, product=NO_PRODUCT).error == ("Error", DENIED)
+    assert add_object(software, key, product=NO_PRODUCT, token=software.vendor.admin).error == ("Error", PRODUCT)
+    assert add_object(software, NO_KEY).error == ("Error", OBJECT)
+    assert add_object(software, key, product="x").error == ("Error", INPUT)
+    assert add_object(software, key, "n" * 101).error == ("Error", INPUT)
+    assert add_object(software, key, "n", "", "many").error == ("Error", INPUT)
+    assert software.get_key(key).value["DataObjects"] == []
+
+
+def test_custom_features_are_read_from_the_object_that_names_them(software: Software) -> None:
+    key = software.vendor.new_key(1)
+    add_object(software, key, "cryptolens_features", '["ModuleA",["ModuleB",["Sub 1"]]]', unique=True)
+    license = software.activated(key, "m")
+    names = ("ModuleA", "ModuleB", "ModuleB.Sub 1", "ModuleB.Sub 2", "ModuleC")
+    has = [software.node.call("Helpers.HasFeature", license, name).value for name in names]
+    assert has == [True, True, True, False, False]
+
+
+def test_a_license_is_created_for_a_customer(software: Software) -> None:
+    customer = software.vendor.live.call("customer/AddCustomer", Name="Åsa & Co", Email="asa@example.test")["customerId"]
+    answer = software.create_key(30, customer_id=customer).value
+    assert list(answer.items()) == [("key", answer["key"]), ("customerId", customer), ("result", 0), ("message", "")]
+    shown = software.activated(answer["key"], "m")["Customer"]
+    assert list(shown.items())[:4] == [
+        ("Id", customer), ("Name", "Åsa & Co"), ("Email", "asa@example.test"), ("CompanyName", ""),
+    ]  # fmt: skip
+    assert is_now(shown["Created"])
+
+
+def test_a_license_is_created_with_a_new_customer_of_whom_nothing_is_told(software: Software) -> None:
+    answers = [software.create_key(30, new_customer=True).value for _ in range(2)]  # the SDK has no names and emails
+    assert [list(answer) for answer in answers] == [["key", "customerId", "result", "message"]] * 2
+    shown = [software.get_key(answer["key"]).value["Customer"] for answer in answers]
+    assert [each["Id"] for each in shown] == [answer["customerId"] for answer in answers]
+    assert [(each["Name"], each["Email"], each["CompanyName"]) for each in shown] == [("", "", "")] * 2
+    assert shown[0]["Id"] != shown[1]["Id"]
+    nobody = software.create_key(30, use_customer=True).value  # without an email nobody is looked for
+    assert list(nobody) == ["key", "result", "message"]
+    assert software.get_key(nobody["key"]).value["Customer"] is None

@@ -1,4 +1,7 @@
-"""The official Python SDK, `licensing` from PyPI, unmodified: every method of it that this server has so far."""
+"""The official Python SDK, `licensing` from PyPI, unmodified: licenses and who may use them.
+
+What hangs at a license stands in test_python_data, what else a vendor manages in test_python_management.
+"""
 
 import datetime
 import json
@@ -9,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from licensing.methods import AI, Helpers, Key  # type: ignore[import-untyped]
+from licensing.methods import AI, Helpers, Key, Subscription  # type: ignore[import-untyped]
 from licensing.models import LicenseKey  # type: ignore[import-untyped]
 
 from .given import (
@@ -437,13 +440,20 @@ CLIENT_CALLS: dict[str, Callable[[Vendor, str, int, str], tuple[Any, ...]]] = {
     "activate": lambda vendor, token, product, key: Key.activate(token, vendor.public_key, product, key, "m"),
     "get_key": lambda vendor, token, product, key: Key.get_key(token, vendor.public_key, product, key),
     "deactivate": lambda _, token, product, key: Key.deactivate(token, product, key, "m"),
+    "register_event": lambda _, token, product, key: AI.register_event(token, product, key),
 }
 ADMIN_CALLS: dict[str, Callable[[Vendor, str, int, str], tuple[Any, ...]]] = {
     "block_key": lambda _, token, product, key: Key.block_key(token, product, key),
     "unblock_key": lambda _, token, product, key: Key.unblock_key(token, product, key),
     "machine_lock_limit": lambda _, token, product, key: Key.machine_lock_limit(token, product, key, 3),
     "extend_license": lambda _, token, product, key: Key.extend_license(token, product, key, 1),
+    "add_feature": lambda _, token, product, key: Key.add_feature(token, product, key, 1),
+    "remove_feature": lambda _, token, product, key: Key.remove_feature(token, product, key, 1),
+    "change_notes": lambda _, token, product, key: Key.change_notes(token, product, key, "notes"),
+    "change_customer": lambda _, token, product, key: Key.change_customer(token, product, key, 0),
+    "record_usage": lambda _, token, product, key: Subscription.record_usage_to_stripe(token, product, key, 1),
     "get_web_api_log": lambda _, token, product, key: AI.get_web_api_log(token, product, key),
+    "get_events": lambda _, token, product, key: AI.get_events(token, product_id=product, key=key),
 }
 KEY_CALLS = {**CLIENT_CALLS, **ADMIN_CALLS}
 PRODUCT_CALLS: dict[str, Callable[[Vendor, str, int, str], tuple[Any, ...]]] = {

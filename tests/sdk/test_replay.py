@@ -15,7 +15,6 @@ from .given import (
     KEY,
     LIMIT,
     MACHINE_FIELDS,
-    NO_KEY,
     NO_PRODUCT,
     NO_TOKEN,
     NOT_ACTIVATED,
@@ -43,6 +42,7 @@ from .recorded import (
     LOG_READS,
     READS,
     RELEASES,
+    TRIAL_ACTIVATION,
     TRIALS,
     Answer,
     C,
@@ -52,40 +52,7 @@ from .recorded import (
     Recorded,
     overdrawn,
 )
-
-DONE = b'{"result":0,"message":""}'
-
-
-def each(requests: tuple[Recorded, ...]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("request_", requests, ids=lambda request: request.id)
-
-
-def refusal(message: str) -> bytes:
-    """Return an answer that refuses: what does not apply is left out, `message` never (it breaks Python)."""
-    return b'{"result":1,"message":"%b"}' % message.encode()
-
-
-def refused(answer: Answer, message: str) -> bool:
-    """Whether the answer is this refusal, as every SDK can read it: HTTP 200, or Java loses the message."""
-    return (answer.status, answer.body) == (200, refusal(message)) and is_json(answer)
-
-
-def is_json(answer: Answer) -> bool:
-    """Whether the answer says what it is, plainly: the hot path is never compressed."""
-    headers = answer.headers
-    return headers["Content-Type"] == "application/json; charset=utf-8" and "Content-Encoding" not in headers
-
-
-def send(request: Recorded, vendor: Vendor, *, key: str = NO_KEY, machine: str = "m-alpha", **other: object) -> Answer:
-    """Send a request of shipped software."""
-    values = {"token": vendor.token, "product": vendor.product, "key": key, "machine": machine, **other}
-    return request.send(vendor.url, **values)
-
-
-def manage(request: Recorded, vendor: Vendor, *, key: str = NO_KEY, **other: object) -> Answer:
-    """Send a request of the vendor's own."""
-    values: dict[str, Any] = {"token": vendor.admin, **other}
-    return send(request, vendor, key=key, **values)
+from .replaying import done, each, is_json, manage, read, refused, send
 
 
 def document_of(request: Recorded, answer: Answer, vendor: Vendor) -> dict[str, Any]:
@@ -137,6 +104,28 @@ def test_a_recorded_activation_is_answered_as_the_protocol_says(request_: Record
 
 
 @each(ACTIVATIONS)
+def test_a_recorded_activation_shows_the_customer_and_the_data_objects(request_: Recorded, vendor: Vendor) -> None:
+    customer = vendor.live.call("customer/AddCustomer", Name="Åsa & Co")["customerId"]
+    key = vendor.new_key(1, CustomerId=customer)
+    objects = (("usagecount", "", 2_147_483_647), ("", 'say "a, b"', 0))
+    ids = {
+        name: vendor.live.call("data/AddDataObjectToKey", Key=key, Name=name, StringValue=text, IntValue=number)["id"]
+        for name, text, number in objects
+    }
+    license = document_of(request_, send(request_, vendor, key=key), vendor)  # LinqSign signs all of it but the id
+    spell = camel if request_.linq else str
+    shown = license["Customer"]
+    assert list(shown) == [spell(name) for name in ("Id", "Name", "Email", "CompanyName", "Created")]
+    *told, created = shown.values()
+    assert told == [customer, "Åsa & Co", "", ""]  # C++ and Rust cannot read null
+    assert len(created) == len(iso(0)) if request_.linq else is_now(created)
+    names = [spell(name) for name in ("Id", "Name", "StringValue", "IntValue")]
+    assert [list(item.items()) for item in license["DataObjects"]] == sorted(
+        list(zip(names, (ids[item[0]], *item), strict=True)) for item in objects
+    )
+
+
+@each(ACTIVATIONS)
 def test_a_repeated_activation_differs_in_its_sign_date_only(request_: Recorded, vendor: Vendor) -> None:
     key = vendor.new_key(1)
     first, second = (document_of(request_, send(request_, vendor, key=key), vendor) for _ in range(2))
@@ -170,13 +159,16 @@ def test_a_token_that_ends_in_equals_signs_is_read_from_every_sdk(
 
 
 @pytest.fixture(scope="session")
-async def padded_token(new_token: NewToken) -> str:
-    """A token with padding: those with ids from 10 to 999 have it."""
-    for _ in range(10):
-        token = await new_token()
-        if token.endswith("="):
-            return token
-    pytest.fail("no token is padded: they have changed their length")
+async def padded_token(vendor: Vendor, new_token: NewToken) -> str:
+    """A token with padding: those have it whose ids are of two, three, five or six digits."""
+    database = await vendor.live.database()
+    try:
+        await database.execute("select setval(pg_get_serial_sequence('tokens', 'id'), greatest(max(id), 9999)) from tokens")
+    finally:
+        await database.close()
+    token = await new_token()
+    assert token.endswith("=")
+    return token
 
 
 def test_an_unescaped_machine_code_of_c_may_hold_an_equals_sign(vendor: Vendor) -> None:
@@ -284,8 +276,7 @@ def test_a_recorded_release_gives_the_seat_back_and_may_be_repeated(request_: Re
     key = vendor.new_key(1)
     take(vendor, key, "m-alpha")
     for machine in ("m-beta", "m-alpha", "m-alpha"):
-        answer = send(request_, vendor, key=key, machine=machine)
-        assert (answer.status, answer.body, is_json(answer)) == (200, DONE, True)
+        assert done(send(request_, vendor, key=key, machine=machine))
     take(vendor, key, "m-beta")
     assert vendor.live.call("key/BlockKey", Key=key)["result"] == 0
     assert refused(send(request_, vendor, key=key), BLOCKED)
@@ -331,8 +322,7 @@ def test_a_recorded_deactivation_gives_the_place_back(request_: Recorded, vendor
     key = vendor.new_key(1)
     assert refused(send(request_, vendor, key=key), NOT_ACTIVATED)
     vendor.live.call("key/Activate", Key=key, MachineCode="m-alpha")
-    answer = send(request_, vendor, key=key)
-    assert (answer.status, answer.body, is_json(answer)) == (200, DONE, True)
+    assert done(send(request_, vendor, key=key))
     assert refused(send(request_, vendor, key=key), NOT_ACTIVATED)
     vendor.live.call("key/BlockKey", Key=key)
     assert refused(send(request_, vendor, key=key), BLOCKED)
@@ -352,38 +342,41 @@ def test_a_recorded_request_for_a_trial_gives_one_key(request_: Recorded, vendor
 # ---- managing licenses, and the log
 
 
-def read(vendor: Vendor, key: str) -> dict[str, Any]:
-    """Return a license as it is now."""
-    answer = vendor.live.call("key/GetKey", Key=key, Sign="true", SignMethod=1, ModelVersion=3)
-    return string_document(answer, vendor.public_key, 3)
-
-
 @each(CREATIONS)
 def test_a_recorded_creation_gives_the_keys_that_it_asks_for(request_: Creation, vendor: Vendor) -> None:
     answer = manage(request_, vendor)
     assert answer.status == 200
-    assert list(answer.json) == ["key", *["keys"] * (request_.keys > 1), "result", "message"]
+    several, customer = request_.keys > 1, bool(request_.customer)
+    assert list(answer.json) == ["key", *["keys"] * several, *["customerId"] * customer, "result", "message"]
     assert (answer.json["result"], answer.json["message"]) == (0, "")
     keys = answer.json.get("keys", [answer.json["key"]])
     assert (len(set(keys)), keys[0]) == (request_.keys, answer.json["key"])
     for key in keys:
         license = read(vendor, key)
         assert {name: license[name] for name in request_.license} == request_.license
+        told = license["Customer"] and {name: license["Customer"][name] for name in request_.customer}
+        assert told == (request_.customer or None)
     assert refused(manage(request_, vendor, token=vendor.token), DENIED)
 
 
 @each(EDITS)
 def test_a_recorded_edit_changes_what_it_names_and_nothing_else(request_: Edit, vendor: Vendor) -> None:
-    key = vendor.new_key(2)
+    customer = vendor.live.call("customer/AddCustomer", Name="Bob")["customerId"]
+    key = vendor.new_key(2, F2=True, Notes="before", TrialActivation=True, CustomerId=customer)
     before = read(vendor, key)
-    answer = manage(request_, vendor, key=key)
-    assert (answer.status, answer.body, is_json(answer)) == (200, DONE, True)
+    assert done(manage(request_, vendor, key=key))
     after = read(vendor, key)
     moved = ((after["Period"] - before["Period"]) * DAY) if "Period" in request_.after else 0
     expected = {**before, **request_.after, "Expires": before["Expires"] + moved, "SignDate": after["SignDate"]}
     assert after == expected
     assert refused(manage(request_, vendor), KEY)
     assert refused(manage(request_, vendor, key=key, token=vendor.token), DENIED)
+
+
+def test_a_recorded_countdown_is_switched_on(vendor: Vendor) -> None:
+    key = vendor.new_key(2)
+    assert done(manage(TRIAL_ACTIVATION, vendor, key=key))
+    assert read(vendor, key)["TrialActivation"] is True
 
 
 @each(LOG_READS)

@@ -23,10 +23,13 @@ NO_TIME = "0001-01-01T00:00:00"
 
 @pytest.fixture(scope="module")
 def key(vendor: Vendor) -> str:
-    """A license in which no field has its neutral value, but for those that this server cannot fill yet."""
+    """A license in which no field has its neutral value, but for those that this server cannot fill yet: the reseller."""
+    customer = vendor.live.call("customer/AddCustomer", Name="Bob")["customerId"]
+    features = {f"F{number}": True for number in range(1, 9)}
     key = vendor.new_key(
-        3, **{f"F{number}": True for number in range(1, 9)}, Notes="notes", AllowedMachines="vip", TrialActivation=True
-    )
+        3, **features, Notes="notes", AllowedMachines="vip", TrialActivation=True, CustomerId=customer
+    )  # fmt: skip
+    assert vendor.live.call("data/AddDataObjectToKey", Key=key, Name="n", StringValue="s", IntValue=5)["result"] == 0
     for machine in ("one", "two"):
         assert vendor.live.call("key/Activate", Key=key, MachineCode=machine, FriendlyName=machine)["result"] == 0
     return key
