@@ -14,7 +14,7 @@ run: $(INSTALLED)
 	PORT=$(PORT) DATA=$(DATA) WORKERS=$(WORKERS) $(VENV)/bin/keyturn serve --demo
 
 test: $(TESTED)
-	$(VENV)/bin/pytest -m "not soak" -n 2 --dist worksteal
+	$(VENV)/bin/pytest -m "not soak" -n 3 --dist worksteal
 
 soak: $(TESTED)
 	$(VENV)/bin/pytest -m soak

@@ -50,7 +50,7 @@ class Ours(Valkey):
     def put_back(self, copy: Path) -> None:
         """Have an earlier copy in the place of its file; it must not run."""
         shutil.rmtree(self.folder / "appendonlydir")
-        copy.rename(self.folder / "appendonlydir")
+        subprocess.run(["cp", "-a", copy, self.folder / "appendonlydir"], check=True)
 
 
 @asynccontextmanager
