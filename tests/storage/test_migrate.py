@@ -4,15 +4,19 @@ import asyncio
 import datetime
 import secrets
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
 
 from storage.embedded.postgres import Postgres
+from storage.postgres import migrate as migrating
 from storage.postgres.migrate import PROGRAM, SchemaError, check, migrate
+from storage.postgres.sql import migrations
 from storage.postgres.upkeep import upkeep
 
 NOW = datetime.datetime.now(datetime.UTC)
+NO_SAMPLES = 5  # the migrations before the one that takes none
 
 
 @pytest.fixture
@@ -26,7 +30,7 @@ async def empty(postgres: Postgres) -> AsyncIterator[str]:
     await admin.close()
 
 
-async def run(dsn: str, statement: str) -> object:
+async def run(dsn: str, statement: str) -> Any:
     connection = await asyncpg.connect(dsn)
     try:
         return await connection.fetchval(statement)
@@ -53,6 +57,31 @@ async def test_a_schema_that_no_longer_serves_this_program_is_refused(dsn: str) 
     for refused in (check(dsn), migrate(dsn, NOW)):
         with pytest.raises(SchemaError, match="Install the newer Keyturn"):
             await refused
+
+
+SAMPLED = "select array_agg(attname order by attname) from pg_stats where schemaname = 'public' and tablename = 'customers'"
+
+
+async def test_samples_of_what_is_personal_are_forgotten_and_not_taken_again(
+    empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(migrating, "migrations", lambda: migrations()[:NO_SAMPLES])
+        await migrate(empty, NOW)
+    await run(empty, "insert into accounts (name, public_key, created) values ('a', '', 0)")
+    await run(
+        empty,
+        "insert into customers (account_id, name, email, created, stamp) select 1, 'Ann', 'ann@example.org', 0, 0"
+        " from generate_series(1, 100)",
+    )
+    await run(empty, "analyze customers")
+    assert {"name", "email", "created"} <= set(await run(empty, SAMPLED))
+    assert "0006_no_samples" in await migrate(empty, NOW)
+    for _ in range(2):
+        sampled = set(await run(empty, SAMPLED))
+        assert "created" in sampled
+        assert not sampled & {"name", "email", "company_name", "notes", "secret_hash"}
+        await run(empty, "analyze customers")
 
 
 async def test_the_log_has_room_for_months_and_gets_more_in_time(dsn: str) -> None:

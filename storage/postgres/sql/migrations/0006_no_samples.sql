@@ -2,13 +2,20 @@
 -- codes, names and secrets' hashes would outlive their rows. So none are taken of what is personal, or a key. The statements
 -- that need to be quick look such columns up by an index, whatever the samples say.
 
+-- PostgreSQL 18 can be told to forget the samples that it has already; 17 keeps those from before this migration.
 create function without_samples(p_table regclass, variadic p_columns text[]) returns void language plpgsql volatile
 as $$
 declare
     v_column text;
+    v_schema text;
+    v_name text;
 begin
+    select c.relnamespace::regnamespace::text, c.relname into v_schema, v_name from pg_class c where c.oid = p_table;
     foreach v_column in array p_columns loop
         execute format('alter table %s alter column %I set statistics 0', p_table, v_column);
+        if to_regprocedure('pg_clear_attribute_stats(text,text,text,boolean)') is not null then
+            perform pg_clear_attribute_stats(v_schema, v_name, v_column, false);
+        end if;
     end loop;
 end $$;
 
