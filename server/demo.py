@@ -13,6 +13,7 @@ from server.account import client_permissions, make_token
 from server.issuing import licenses_of, make_keys
 from server.methods import PERMISSIONS
 from server.rules import editing
+from server.wire.parse import token_parts
 from server.wire.sign import public_xml
 from storage.embedded.home import write_private
 from storage.postgres.admin import Admin
@@ -64,11 +65,16 @@ class Demo:
 
 
 async def prepare(admin: Admin, dsn: str, account: Account, data: Path) -> Demo:
-    """Make the demo data, or take them from an earlier start of the same database as demo.json has them."""
+    """Make the demo data, or take them from an earlier start of the same database as demo.json has them.
+
+    That may have been a start of an older program: the tokens may do what this one has, too.
+    """
     path = data / "demo.json"
     known = _read(path)
     if not all(name in known for name in LASTING) or await admin.product(account.id, known["product_id"]) is None:
         known = await _make(admin, dsn, account)
+    else:
+        await _allow(admin, account, known)
     public_key = load_der_public_key(account.public_key)
     assert isinstance(public_key, RSAPublicKey)  # noqa: S101 (no other kind is ever made)
     return Demo(path, {**known, "public_key_xml": public_xml(public_key)})
@@ -98,6 +104,14 @@ async def _make(admin: Admin, dsn: str, account: Account) -> dict[str, Any]:
         "node_locked_key": keys[0],
         "floating_key": keys[1],
     }
+
+
+async def _allow(admin: Admin, account: Account, known: Mapping[str, Any]) -> None:
+    now = int(datetime.datetime.now(datetime.UTC).timestamp())
+    for name, permissions in (("token", client_permissions()), ("admin_token", PERMISSIONS)):
+        parts = token_parts(known[name])
+        if parts is not None:
+            await admin.allow_token(account.id, parts[0], permissions, now)
 
 
 async def _key(dsn: str, account: Account, product_id: int, limit: int, now: int) -> str:

@@ -228,6 +228,15 @@ class Admin:
             await self._log(account_id, now, ("Token", token_id), "Create", told)
         return token_id
 
+    async def allow_token(self, account_id: int, token_id: int, permissions: Sequence[str], now: int) -> bool:
+        """Give a token these permissions instead of its own. False if it has them, is unknown, or is revoked."""
+        async with self._change():
+            values = (account_id, token_id, list(permissions), new_stamp())
+            allowed = await self._connection.fetchval(SQL["token_allow"], *values)
+            if allowed is not None:
+                await self._log(account_id, now, ("Token", token_id), "Edit", {"permissions": list(permissions)})
+        return allowed is not None
+
     async def revoke_token(self, account_id: int, token_id: int, now: int) -> bool:
         """Revoke a token: no call that begins afterwards succeeds with it. False if it is unknown or revoked already."""
         async with self._change():

@@ -110,6 +110,12 @@ insert into tokens (account_id, name, secret_hash, permissions, product_lock, ke
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 returning id
 
+-- name: token_allow
+-- $1 account, $2 token, $3 permissions, $4 stamp
+update tokens set permissions = $3, stamp = $4
+where account_id = $1 and id = $2 and revoked is null and permissions <> $3
+returning id
+
 -- name: token_revoke
 -- $1 account, $2 token, $3 now, $4 stamp
 update tokens set revoked = $3, stamp = $4 where account_id = $1 and id = $2 and revoked is null returning id
