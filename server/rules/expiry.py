@@ -1,10 +1,8 @@
 """What becomes of a license once it has expired, in a product whose setting says so (protocol: Block expired licenses)."""
 
 from server.rules.term import Reason, status
+from server.rules.usage import is_subscribed
 from storage.records import Change, Edit, License, Verdict
-
-# A subscription is billed elsewhere, and may go on: a key with such a data object is never blocked for its age.
-SUBSCRIPTION = "cryptolens_stripesubscriptionitemid"
 
 _JOB = 0  # the token of what nobody called for, as of the command line
 _TOLD = '{"block":[false,true]}'
@@ -22,11 +20,7 @@ def _is_due(license: License, now: int) -> bool:
     """Whether it is time-limited, has expired, is not blocked yet, and is not of those that are spared."""
     if status(license, now=now).reason is not Reason.EXPIRED:
         return False
-    return not (_is_subscribed(license) or _is_waiting(license))
-
-
-def _is_subscribed(license: License) -> bool:
-    return any(each.name == SUBSCRIPTION for each in license.data_objects)
+    return not (is_subscribed(license) or _is_waiting(license))  # a subscription may go on
 
 
 def _is_waiting(license: License) -> bool:

@@ -8,6 +8,11 @@ from storage.records import License, Usage, Verdict
 SUBSCRIPTION_ITEM = "cryptolens_stripesubscriptionitemid"
 
 
+def is_subscribed(license: License) -> bool:
+    """Whether a data object of the license names a subscription that is billed elsewhere."""
+    return any(each.name == SUBSCRIPTION_ITEM for each in license.data_objects)
+
+
 def record(license: License, *, amount: int, needs_item: bool, caller: Caller, now: int) -> Verdict[Code | None]:
     """Record an amount, of a blocked license too; None is done. Two calls count twice.
 
@@ -16,7 +21,7 @@ def record(license: License, *, amount: int, needs_item: bool, caller: Caller, n
     refusal = None
     if key_lock_forbids(caller.token, license.id):
         refusal = Code.DENIED
-    elif needs_item and all(each.name != SUBSCRIPTION_ITEM for each in license.data_objects):
+    elif needs_item and not is_subscribed(license):
         refusal = Code.SUBSCRIPTION_ITEM
     if refusal is not None:
         return Verdict(refusal, entry=license_entry(license, State.EDIT_REFUSED, caller=caller, now=now))

@@ -13,14 +13,14 @@ import asyncpg
 
 from storage.errors import Broken, Conflict, NoLicense, NoProduct
 from storage.postgres import rows
-from storage.postgres.connect import close, connect, translated
-from storage.postgres.licenses import UNIQUE_VIOLATION
+from storage.postgres.connect import UNIQUE_VIOLATION, close, connect, refused_with, translated
 from storage.postgres.rows import LICENSE_LOAD
 from storage.postgres.sql import statements
-from storage.records import Account, Feature, Product
+from storage.records import Account, Edit, Feature, Product
 from storage.stamps import new_stamp
 
-SQL = statements("admin")
+SQL, OBJECT_LOG = statements("admin"), statements("object_log")
+BY_HAND = 0  # what the object log has for a token where there was none
 
 Object = tuple[str, int]  # as the object log names one: type and id
 
@@ -94,7 +94,7 @@ class Admin:
                 account_id: int = await self._connection.fetchval(SQL["account_add"], name, public_key_der, now)
                 await self._log(account_id, now, ("Account", account_id), "Create", {"name": name})
         except Broken as error:
-            if getattr(error.__cause__, "sqlstate", None) == UNIQUE_VIOLATION:
+            if refused_with(error) == UNIQUE_VIOLATION:
                 raise Conflict from error
             raise
         return Account(account_id, name, public_key_der)
@@ -265,12 +265,12 @@ class Admin:
         """One transaction that writes a log; whatever is raised inside undoes it."""
         with translated():
             async with self._connection.transaction():
-                await self._connection.execute(SQL["writer_begins"])
+                await self._connection.execute(OBJECT_LOG["writer_begins"])
                 yield
 
     async def _log(self, account_id: int, now: int, what: Object, action: str, changes: Mapping[str, object]) -> None:
         text = json.dumps(changes, separators=(",", ":"))
-        await self._connection.execute(SQL["object_log_add"], account_id, now, *what, action, text)
+        await self._connection.execute(OBJECT_LOG["add"], *Edit(account_id, now, *what, action, BY_HAND, text))
 
     async def _product(self, account_id: int, product_id: int) -> Product | None:
         row = await self._connection.fetchrow(LICENSE_LOAD, account_id, product_id, "", [])

@@ -12,7 +12,6 @@ from storage.records import (
     Decided,
     Edit,
     Entry,
-    Event,
     Fact,
     Lease,
     License,
@@ -117,8 +116,8 @@ class Batch:
         self._entry_groups: list[int] = []
         self._edits: list[Edit] = []
         self._edit_groups: list[int] = []
-        self._events: list[tuple[int, Event]] = []
-        self._usage: list[tuple[int, Usage]] = []
+        self._events: list[tuple[object, ...]] = []
+        self._usage: list[tuple[object, ...]] = []
         self._ordinals: dict[Address, int] = {}
 
     def has_room(self, most: int) -> bool:
@@ -170,9 +169,9 @@ class Batch:
         if verdict.edit is not None:
             self._edits.append(verdict.edit)
             self._edit_groups.append(ordinal)
-        self._events += [(ordinal, event) for event in verdict.events]
+        self._events += [(ordinal, *event) for event in verdict.events]
         if verdict.usage is not None:
-            self._usage.append((ordinal, verdict.usage))
+            self._usage.append(_usage_row(ordinal, known, verdict.usage))
 
     def fact_ordinals(self, call: Call) -> Iterable[int]:
         """Return the ordinals of the facts that the call brought along."""
@@ -197,21 +196,17 @@ class Batch:
             leases += [(ordinal, row.id, row.account_id, *lease) for lease in group.leases.values()]
             counted += [(ordinal, row.id, row.account_id, code_hash) for code_hash in group.counted]
             if group.changed:
-                changed.append(
-                    (ordinal, row.id, row.stamp, *(getattr(row, name) for name in CHANGEABLE), row.customer_id)
-                )
+                changed.append((ordinal, row.id, row.stamp, *(getattr(row, name) for name in CHANGEABLE), row.customer_id))
                 forgotten += [(ordinal, row.id, code) for code in group.forgotten]
                 machines += [_machine_row(ordinal, row, machine) for machine in group.registered.values()]
                 put += [_object_row(ordinal, row, placed) for placed in group.put.values()]
                 dropped += [(ordinal, object_id) for object_id in group.dropped]
-        licenses = [group.after for group in self.groups.values()]
         return (
             *self.checked_values(),
             changed, forgotten, machines,
             self._entries, self._entry_groups, self._edits, self._edit_groups,
             leases, counted, put, dropped,
-            [(ordinal, *event) for ordinal, event in self._events],
-            [_usage_row(ordinal, licenses[ordinal - 1], usage) for ordinal, usage in self._usage],
+            self._events, self._usage,
         )  # fmt: skip
 
     def _open(self, address: Address, license_: License) -> Group:

@@ -10,7 +10,7 @@ from storage.errors import Broken, Busy, StorageError, Unavailable
 
 CONNECT_SECONDS = 2.0
 STATEMENT_SECONDS = 5.0
-FOREIGN_KEY_VIOLATION = "23503"
+FOREIGN_KEY_VIOLATION, UNIQUE_VIOLATION = "23503", "23505"
 OLDEST_SERVER = 17  # transaction_timeout: statement_timeout does not end a transaction whose Sync never comes
 
 SETTINGS = {
@@ -77,6 +77,11 @@ def describe(error: BaseException) -> str:
     """Name an error without its text, which may quote a row."""
     state = getattr(error, "sqlstate", None)
     return f"{type(error).__name__} {state}" if state else type(error).__name__
+
+
+def refused_with(error: StorageError) -> str | None:
+    """Return the SQLSTATE that PostgreSQL refused with, if that is what the error was made of."""
+    return getattr(error.__cause__, "sqlstate", None)
 
 
 def is_poison(error: asyncpg.PostgresError) -> bool:

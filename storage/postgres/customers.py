@@ -6,8 +6,7 @@ import asyncpg
 
 from storage.errors import Broken, Busy, Conflict, Stale
 from storage.postgres import rows
-from storage.postgres.connect import FOREIGN_KEY_VIOLATION
-from storage.postgres.licenses import UNIQUE_VIOLATION
+from storage.postgres.connect import FOREIGN_KEY_VIOLATION, UNIQUE_VIOLATION, refused_with
 from storage.postgres.reads import Reads
 from storage.postgres.sql import statements
 from storage.records import (
@@ -89,7 +88,7 @@ class Customers:
             try:
                 row = await self._write("remove", token.account_id, list(token.facts), customer_id, now, token.id)
             except Broken as error:
-                if _state(error) != FOREIGN_KEY_VIOLATION:
+                if refused_with(error) != FOREIGN_KEY_VIOLATION:
                     raise
             else:
                 return bool(row["outcome"] == "done")
@@ -112,7 +111,7 @@ class Customers:
             async with asyncio.timeout(WRITE_SECONDS):
                 row = await self._reads.call(SQL[name], *values)
         except Broken as error:
-            if _state(error) == UNIQUE_VIOLATION:
+            if refused_with(error) == UNIQUE_VIOLATION:
                 raise Conflict from error
             raise
         except TimeoutError as error:
@@ -120,10 +119,6 @@ class Customers:
         if row["outcome"] == "token":
             raise Stale
         return row
-
-
-def _state(error: Broken) -> str | None:
-    return getattr(error.__cause__, "sqlstate", None)
 
 
 def _file(row: asyncpg.Record, customer: Customer) -> CustomerFile:

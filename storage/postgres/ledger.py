@@ -19,7 +19,7 @@ from storage.errors import Broken, Busy, NoLicense, NoProduct, Stale, StorageErr
 from storage.lru import Lru
 from storage.postgres import rows
 from storage.postgres.batch import Batch, Call, Group
-from storage.postgres.connect import FOREIGN_KEY_VIOLATION
+from storage.postgres.connect import FOREIGN_KEY_VIOLATION, refused_with
 from storage.postgres.lane import Answer, Lane, LaneGone, Lost, Poisoned
 from storage.postgres.leases import Lifted
 from storage.postgres.reads import Reads
@@ -446,7 +446,7 @@ def _told_alone(error: Poisoned) -> StorageError:
     Where a foreign key fails, a customer who was to be assigned went between the check of the facts and the writing: a fact
     that is stale as soon as it is looked at again.
     """
-    if getattr(error.__cause__, "sqlstate", None) == FOREIGN_KEY_VIOLATION:
+    if refused_with(error) == FOREIGN_KEY_VIOLATION:
         return Stale()
     return Broken("PostgreSQL refuses this entry")
 

@@ -9,6 +9,7 @@ import asyncpg
 from server import metrics
 from storage.errors import Broken, Busy, Conflict, NoCustomer, NoLicense, NoProduct, Stale
 from storage.postgres import rows
+from storage.postgres.connect import UNIQUE_VIOLATION, refused_with
 from storage.postgres.reads import Reads
 from storage.postgres.rows import LICENSE_LOAD, Loaded
 from storage.postgres.sql import load
@@ -17,7 +18,6 @@ from storage.records import Creation, License, Made, Product, Token
 MAKE, TRIAL_KEY = load("licenses_make"), load("trial_key")
 ROUNDS = 5
 MAKE_SECONDS = 5.0
-UNIQUE_VIOLATION = "23505"
 
 A = TypeVar("A")
 
@@ -87,7 +87,7 @@ class Licenses:
                     creation.trial_code, creation.entry, token.id, creation.customer, creation.reuse,
                 )  # fmt: skip
         except Broken as error:
-            if getattr(error.__cause__, "sqlstate", None) == UNIQUE_VIOLATION:
+            if refused_with(error) == UNIQUE_VIOLATION:
                 raise Conflict from error
             raise
         except TimeoutError as error:

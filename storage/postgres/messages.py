@@ -9,10 +9,10 @@ from asyncpg.pool import PoolConnectionProxy
 
 from storage.errors import Busy, Stale
 from storage.postgres.reads import Reads
-from storage.postgres.sql import statements
+from storage.postgres.sql import load, statements
 from storage.records import Edit, Message, Token
 
-SQL = statements("messages")
+SQL, OBJECT_LOG, FACTS_STALE = statements("messages"), statements("object_log"), load("facts_stale")
 CHANGE_SECONDS = 5.0
 
 
@@ -36,7 +36,7 @@ class Messages:
         async with self._change(token) as connection:
             message_id: int = await connection.fetchval(SQL["add"], token.account_id, channel, content, created)
             told = {"channel": channel, "created": created}
-            await connection.execute(SQL["object_log_add"], *_edit(token, message_id, "CreateMessage", told, now))
+            await connection.execute(OBJECT_LOG["add"], *_edit(token, message_id, "CreateMessage", told, now))
         return message_id
 
     async def remove(self, token: Token, message_id: int, now: int) -> bool:
@@ -44,7 +44,7 @@ class Messages:
         async with self._change(token) as connection:
             removed = await connection.fetchval(SQL["remove"], token.account_id, message_id)
             if removed is not None:
-                await connection.execute(SQL["object_log_add"], *_edit(token, message_id, "RemoveMessage", {}, now))
+                await connection.execute(OBJECT_LOG["add"], *_edit(token, message_id, "RemoveMessage", {}, now))
         return removed is not None
 
     @asynccontextmanager
@@ -52,8 +52,8 @@ class Messages:
         """One transaction that writes a log, for a token that is found to be as it was."""
         try:
             async with asyncio.timeout(CHANGE_SECONDS), self._turn, self._reads.transaction() as connection:
-                await connection.execute(SQL["writer_begins"])
-                if await connection.fetchval(SQL["stale"], list(token.facts)):
+                await connection.execute(OBJECT_LOG["writer_begins"])
+                if await connection.fetchval(FACTS_STALE, list(token.facts)):
                     raise Stale
                 yield connection
         except TimeoutError as error:

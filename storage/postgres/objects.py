@@ -15,7 +15,7 @@ from storage.postgres.sql import load, statements
 from storage.records import Change, DataObject, Place, Referencer, Token, Verdict
 from storage.stamps import new_stamp
 
-SQL = statements("objects")
+SQL, OBJECT_LOG = statements("objects"), statements("object_log")
 IDS = load("object_ids")
 BLOCK = 100  # ids drawn at once, so that a call seldom waits for one
 MOST_LISTED = 10_000
@@ -70,7 +70,7 @@ class Objects:
         try:
             async with asyncio.timeout(DECIDE_SECONDS), self._turns, self._reads.transaction() as connection:
                 if edits:
-                    await connection.execute(SQL["writer_begins"])
+                    await connection.execute(OBJECT_LOG["writer_begins"])
                 verdict = rule(await _locked(connection, token, place))
                 await _write(connection, token, place, verdict)
         except TimeoutError as error:
@@ -103,7 +103,7 @@ async def _write(connection: PoolConnectionProxy, token: Token, place: Place, ve
     if verdict.change is not None and place.referencer is Referencer.PRODUCT:
         await connection.execute(SQL["product_stamp"], place.id, new_stamp())
     if verdict.edit is not None:
-        await connection.execute(SQL["object_log_add"], *verdict.edit)
+        await connection.execute(OBJECT_LOG["add"], *verdict.edit)
 
 
 def _asked(token: Token, place: Place) -> tuple[object, ...]:

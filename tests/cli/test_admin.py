@@ -101,7 +101,7 @@ async def test_a_server_that_is_not_there_is_unavailable(dsn: str) -> None:
 
 
 def test_the_statements_of_a_file_go_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert SQL["writer_begins"].endswith("select log_writer_begins()")
+    assert sql.statements("object_log")["writer_begins"].endswith("select log_writer_begins()")
     assert not [name for name, text in SQL.items() if "-- name:" in text]
     monkeypatch.setattr(sql, "load", lambda _name: "about\n-- name: a\nselect 1\n-- name: b\n-- why\nselect 2\n")
     assert sql.statements("x") == {"a": "select 1", "b": "-- why\nselect 2"}

@@ -1,15 +1,6 @@
 -- What is done by hand: accounts, products with their data objects, tokens. A new stamp always comes with the change
 -- that it names; every change has its row in the object log.
 
--- name: writer_begins
--- First in every transaction that writes a log.
-select log_writer_begins()
-
--- name: object_log_add
--- One row of the object log, token 0: the command line. $1 account, $2 time, $3 type, $4 id, $5 action, $6 changes (JSON)
-insert into object_log (account_id, time, object_type, object_id, action, token_id, changes)
-values ($1, $2, $3, $4, $5, 0, $6::text::jsonb)
-
 -- name: account_find
 select a.id, a.name, a.public_key from accounts a where a.name = $1
 

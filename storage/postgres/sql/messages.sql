@@ -25,14 +25,6 @@ left join lateral (
 ) m on true
 order by m.created desc, m.id desc
 
--- name: writer_begins
--- First in every transaction that writes a log.
-select log_writer_begins()
-
--- name: stale
--- Which of the facts no longer hold. $1 facts
-select stale_facts from ledger_stale('{}', '{}', $1::fact[], '{}', '{}')
-
 -- name: add
 -- $1 account, $2 channel, $3 content, $4 created
 insert into messages (account_id, channel, content, created) values ($1, $2, $3, $4) returning id
@@ -40,8 +32,3 @@ insert into messages (account_id, channel, content, created) values ($1, $2, $3,
 -- name: remove
 -- $1 account, $2 id
 delete from messages where account_id = $1 and id = $2 returning id
-
--- name: object_log_add
--- In the order of records.Edit.
-insert into object_log (account_id, time, object_type, object_id, action, token_id, changes)
-values ($1, $2, $3, $4, $5, $6, $7::text::jsonb)

@@ -76,12 +76,3 @@ delete from data_objects where id = $1
 -- name: product_stamp
 -- What belongs to the product has changed. $1 product, $2 stamp
 update products set stamp = $2 where id = $1
-
--- name: writer_begins
--- First in every transaction that writes a log.
-select log_writer_begins()
-
--- name: object_log_add
--- From $1 on in the order of records.Edit.
-insert into object_log (account_id, time, object_type, object_id, action, token_id, changes)
-values ($1, $2, $3, $4, $5, $6, $7::text::jsonb)
