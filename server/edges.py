@@ -5,13 +5,15 @@ metrics. The bounds of bodies are a column of the table of methods; rate limits 
 """
 
 from dataclasses import dataclass, replace
+from functools import cache
 from math import ceil
 
 import structlog
-from aiohttp import web
 
 from server import metrics
+from server.answer import Answer
 from server.logs import told
+from server.places import Crowded
 from server.rules.codes import Code, Refusal
 from server.rules.limits import Counted, TooMany
 from server.wire import encode
@@ -23,12 +25,14 @@ HEADER_SECONDS = 10.0
 BODY_SECONDS = 5.0
 TAKING_SECONDS = 30.0  # in which a client takes nothing of what is sent to it
 LINGER_SECONDS = 2.0  # for what still comes of a body that was refused: a client that is cut while it sends sees no answer
+AWAITED_SECONDS = 1.0  # for a request that is on its way to a worker that ends
+DRAIN_POLL_SECONDS = 0.01
 HEADER_BYTES = 8190
 MOST_PARTS = 64
 MOST_PARAMETERS = 16  # of a header; nobody has more than three
-HEADERS = {"Content-Type": "application/json; charset=utf-8", "Server": "Keyturn"}  # aiohttp would tell all versions
 
 log = structlog.get_logger()
+_body = cache(encode.refusal)  # a refusal has to be cheap, and messages are a closed set
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +48,13 @@ class Refused:
     retry_after: int = 0
     close: bool = False
 
-    def response(self) -> web.Response:
+    def answer(self) -> Answer:
         """Return the answer, always with the JSON envelope."""
-        metrics.refused_by_server.labels(self.cause).inc()
-        response = answer(encode.refusal(self.message))
-        response.set_status(self.status)
-        if self.retry_after:
-            response.headers["Retry-After"] = str(self.retry_after)
+        metrics.counted_refusal(self.cause).inc()
+        further = f"Retry-After: {self.retry_after}\r\n" if self.retry_after else ""
         if self.status == NO_VERB.status:
-            response.headers["Allow"] = "GET, POST"
-        if self.close:
-            response.force_close()
-        return response
+            further += "Allow: GET, POST\r\n"
+        return Answer(_body(self.message), self.status, further, close=self.close)
 
 
 NO_METHOD = Refused("unknown_method", 404, "The method could not be found.")
@@ -68,6 +67,7 @@ TOO_MANY = {
     counted: Refused(f"too_many_{counted}", 429, "Too many requests. Please try again later.") for counted in Counted
 }
 BUSY = Refused("busy", 503, "The server is busy. Please try again later.", 1)
+CROWDED = replace(BUSY, cause="crowded")
 UNAVAILABLE = Refused("unavailable", 503, "The service is temporarily unavailable. Please try again later.", 5)
 BUG = Refused("bug", 500, "Something went wrong. Please contact support.")
 SLOW_HEADER = "slow_header"  # a label without an answer: the connection is closed
@@ -86,14 +86,9 @@ class TooSlow(Exception):
 
 
 REFUSALS = {
-    Busy: BUSY, Unavailable: UNAVAILABLE, TooLarge: TOO_LARGE, TooSlow: TOO_SLOW, Unreadable: UNPARSABLE,
+    Crowded: CROWDED, Busy: BUSY, Unavailable: UNAVAILABLE, TooLarge: TOO_LARGE, TooSlow: TOO_SLOW, Unreadable: UNPARSABLE,
     Refusal: UNPARSABLE,
 }  # fmt: skip
-
-
-def answer(body: bytes) -> web.Response:
-    """Return a JSON answer, with status 200."""
-    return web.Response(body=body, headers=HEADERS)
 
 
 def refused_for(error: Exception) -> Refused:

@@ -78,8 +78,8 @@ class Tokens(Protocol):
         """Return the token, or None (asked of PostgreSQL) if it is unknown or revoked."""
         ...
 
-    def known(self, token_id: int) -> bool:
-        """Return whether memory has the token. Asks nobody."""
+    def known(self, token_id: int) -> Token | None:
+        """Return the token as memory has it, which may be old; None if memory has none. Asks nobody."""
         ...
 
     async def confirm(self, token: Token) -> bool:

@@ -5,9 +5,11 @@ Times are whole Unix seconds (UTC). A `stamp` is 63 random bits that name one st
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import IntEnum
 from typing import Any, Generic, NamedTuple, TypeVar
+
+from storage.frozen import frozen
 
 A_co = TypeVar("A_co", covariant=True)
 
@@ -81,7 +83,7 @@ class Feature(NamedTuple):
     type: FeatureType
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Product:
     """A container of licenses. `features` has eight entries, F1 first."""
 
@@ -102,7 +104,7 @@ class Product:
         return Fact(FactKind.PRODUCT, self.id, self.stamp)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Customer:
     """Whom a license is assigned to, as far as the license shows it."""
 
@@ -119,7 +121,7 @@ class Customer:
         return Fact(FactKind.CUSTOMER, self.id, self.stamp)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CustomerFile:
     """All that is kept of a customer but the hash of the secret. `max_no_of_devices` 0 is no limit."""
 
@@ -163,7 +165,7 @@ class CustomerEdit(NamedTuple):
     secret_hash: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CustomerQuery:
     """Which customers to list: zero, empty and None mean "any".
 
@@ -178,7 +180,7 @@ class CustomerQuery:
     limit: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LicensesQuery:
     """Whose licenses to list: of the customer with this id, or (0) with the secret of this hash.
 
@@ -337,7 +339,7 @@ NEVER_FLOATING = Epoch()
 ROW_SECONDS = 600
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """What a verdict does to a license; None leaves a value as it is.
 
@@ -370,7 +372,7 @@ CHANGEABLE = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class License:
     """A license with all that its answer shows.
 
@@ -478,7 +480,7 @@ def _with_lease(leases: Mapping[str, Lease], new: Lease) -> dict[str, Lease]:
     return {**{code: lease for code, lease in leases.items() if lease.expires > since}, new.code: new}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Token:
     """An access token, without its secret. Locks are 0 when unset; `parent` is the token that KeyLock derived it from.
 
@@ -585,7 +587,7 @@ class Edit(NamedTuple):
     changes: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict(Generic[A_co]):
     """What a rule says: the change (often none), what to log, and `answer`, which storage hands back unread.
 
@@ -603,7 +605,7 @@ class Verdict(Generic[A_co]):
     facts: tuple[Fact, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decided(Generic[A_co]):
     """A committed verdict: the license as it left it, and its answer."""
 
@@ -631,7 +633,7 @@ class NewLicense(NamedTuple):
     stamp: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Creation(Generic[A_co]):
     """What a rule wants made in one product, or why not.
 
@@ -649,7 +651,7 @@ class Creation(Generic[A_co]):
     reuse: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Made(Generic[A_co]):
     """What became of a `Creation`: its answer, and the id of its customer if it named one to be made or re-used."""
 
@@ -657,7 +659,7 @@ class Made(Generic[A_co]):
     customer_id: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LogQuery:
     """What to read of the Web API log; zero, empty and None mean "any". `since` and `until` are inclusive Unix seconds."""
 
@@ -675,7 +677,7 @@ class LogQuery:
     limit: int = 10
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EventQuery:
     """What to read of the events; as `LogQuery`. `metadata` is a part of it, in the same case.
 
@@ -707,7 +709,7 @@ class Limit(NamedTuple):
     burst: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Account:
     """A vendor: owner of products, tokens and one RSA key pair, of which only the public half is kept here."""
 

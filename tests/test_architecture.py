@@ -10,17 +10,19 @@ SOURCES = sorted(path for top in ("server", "storage") for path in (ROOT / top).
 
 # From the ground up. A module belongs to the longest name that it starts with.
 LADDER = (
+    ("storage.frozen",),
     ("storage.records", "storage.errors", "storage.lru", "storage.stamps"),
     ("storage.ports",),
     ("server.metrics", "server.logs"),
     ("server.rules",),
     ("server.config",),
-    ("server.limiter",),
+    ("server.limiter", "server.places"),
     ("server.wire",),
     ("server.services",),
     ("server.handlers",),
     ("server.methods",),
     ("server.dispatch",),
+    ("server.answer",),
     ("server.edges",),
     ("server.http",),
 )
@@ -30,6 +32,7 @@ ADAPTERS_MAY = ("storage.records", "storage.errors", "storage.lru", "storage.sta
 PROCESS = (
     "server.app", "server.worker", "server.ops", "server.supervisor", "server.cli", "server.demo", "server.account",
     "server.engine", "server.signing_keys", "server.reference", "server.issuing", "server.seating", "server.jobs",
+    "server.systemd", "server.load_demo", "server.doctor", "server.workers", "server.live",
 )  # fmt: skip
 PURE = ("server.rules", "storage.records", "storage.ports")
 DOES_THINGS = {

@@ -20,5 +20,5 @@ def test_every_metric_is_used(name: str) -> None:
 
 def test_nothing_personal_is_a_label() -> None:
     assert {label for each in DECLARED.values() for label in each._labelnames} == {
-        "method", "code", "cause", "stage", "outcome", "engine", "to", "what",
+        "method", "code", "cause", "stage", "outcome", "engine", "to", "what", "signer",
     }  # fmt: skip

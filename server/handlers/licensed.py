@@ -1,6 +1,7 @@
 """The answer that shows a license: the document in the form that was asked for, sealed. Used by several methods."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Sequence
 from typing import NamedTuple
 
 from server import metrics
@@ -49,10 +50,9 @@ class _Shown(NamedTuple):
 async def licensed(svc: Services, ask: Ask, license_: License, own: Own, now: int) -> replies.Licensed:
     """Return the license as its caller may see it."""
     seats = await _seats(svc, ask, license_, own)
-    with metrics.sign_seconds.time():
-        mid = own.code if own.seat is None else encode.lease_row(own.seat).mid
-        view = encode.View(model_version=ask.model_version, mask=_mask(ask), own=mid)
-        return await _sealed(svc.signers[ask.caller.token.account_id], ask, license_, _Shown(view, seats, now))
+    mid = own.code if own.seat is None else encode.lease_row(own.seat).mid
+    view = encode.View(model_version=ask.model_version, mask=_mask(ask), own=mid)
+    return await _sealed(svc.signers[ask.caller.token.account_id], ask, license_, _Shown(view, seats, now))
 
 
 def shows_seats(ask: Ask) -> bool:
@@ -100,12 +100,25 @@ async def _sealed(signer: Signer, ask: Ask, license_: License, shown: _Shown) ->
     metadata = None
     if ask.metadata:
         unsigned = encode.metadata(license_, now, seats.used)
-        metadata = encode.metadata_block(unsigned, await signer.seal512(unsigned.data), now)
+        metadata = encode.metadata_block(unsigned, await _timed(signer.seal512(unsigned.data)), now)
+    started = time.perf_counter()
     if ask.sign_method is SignMethod.STRING_SIGN:  # always signed: the form has no other use
         document = encode.document(license_, view, now, rows=seats.rows)
-        seal = await signer.seal(document)
+        metrics.encode_seconds.observe(time.perf_counter() - started)
+        seal = await _timed(signer.seal(document))
         return replies.Licensed(encode.base64_text(document), encode.base64_text(seal), metadata)
     if not ask.sign:
-        return replies.Licensed(encode.linq(license_, view, None, rows=seats.rows).body, None, metadata)
+        shown_license = encode.unsigned(license_, view, rows=seats.rows)
+        metrics.encode_seconds.observe(time.perf_counter() - started)
+        return replies.Licensed(shown_license, None, metadata)
     linq = encode.linq(license_, view, now, rows=seats.rows)
-    return replies.Licensed(encode.signed(linq.body, await signer.seal(linq.text)), None, metadata)
+    metrics.encode_seconds.observe(time.perf_counter() - started)
+    return replies.Licensed(encode.signed(linq.body, await _timed(signer.seal(linq.text))), None, metadata)
+
+
+async def _timed(seal: Awaitable[bytes]) -> bytes:
+    """Wait for a signature, and say how long that took."""
+    started = time.perf_counter()
+    signature = await seal
+    metrics.sign_seconds.observe(time.perf_counter() - started)
+    return signature

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from server.rules import customers
 from server.rules.codes import Code
 from server.rules.grants import Caller, key_lock_forbids
 from server.rules.states import State, license_entry, product_entry
 from server.rules.term import after, in_bounds, setting
+from storage.frozen import frozen
 from storage.records import (
     Assigned,
     Change,
@@ -36,7 +37,7 @@ _TOLD = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NewKeys:
     """What CreateKey asks for, the same for each key made. `period` is in days; bit n-1 of `features` is Fn."""
 

@@ -1,14 +1,15 @@
 """What a token may do: its permissions and its locks (protocol: auth). Finding the token is not done here."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
 from server.rules.codes import Code, Refusal
+from storage.frozen import frozen
 from storage.records import Token
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Caller:
     """Who calls, and from where.
 

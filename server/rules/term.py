@@ -1,8 +1,8 @@
 """Terms: when a license ends, what its features say of it, and what that makes of it now. Nothing here changes one."""
 
-from dataclasses import dataclass
 from enum import IntEnum
 
+from storage.frozen import frozen
 from storage.records import FeatureType, License, Product
 
 DAY = 86_400
@@ -23,7 +23,7 @@ class Reason(IntEnum):
     BLOCKED = 2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Status:
     """The licenseStatus of the metadata block. `time_left` is in whole days, negative once expired."""
 

@@ -5,13 +5,13 @@ An `Act` decides on the objects of one of these, wherever they are kept; `of_lic
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
 from server.rules.codes import Code
 from server.rules.grants import Caller, key_lock_forbids
 from server.rules.states import State, license_entry
+from storage.frozen import frozen
 from storage.records import Change, DataObject, Edit, License, Place, Placed, Referencer, Token, Verdict
 
 LOWEST, HIGHEST = -(2**31), 2**31 - 1
@@ -27,7 +27,7 @@ class Which(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """What becomes of a call: `refusal` None is done. `found` is the object that it was about, `shown` what it lists."""
 
@@ -42,7 +42,7 @@ Objects = tuple[DataObject, ...]
 Act = Callable[[Objects], Outcome]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """An act, and what the logs say of it.
 

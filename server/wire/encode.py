@@ -263,9 +263,7 @@ def document(
     """
     if reseller is not None:
         return b'%b,"SignDate":%d}' % (_open_document(license, view, rows, reseller), now)
-    customer = 0 if license.customer is None else license.customer.stamp
-    own = view.own if view.mask & _MACHINES and rows is None else None
-    key = (license.stamp, customer, view.model_version, int(view.mask), own, rows is None)
+    key = _shown_as(license, view, rows)
     kept = _documents.find(key)
     if kept is None:
         kept = _open_document(license, view, None if rows is None else (), None)
@@ -274,6 +272,24 @@ def document(
         machines = orjson.dumps(_machines(license, view, rows, _STRING))
         kept = kept.replace(_NO_MACHINES, _MACHINES_FOLLOW + machines, 1)
     return b'%b,"SignDate":%d}' % (kept, now)
+
+
+def unsigned(license: License, view: View, *, rows: Sequence[Row] | None = None) -> orjson.Fragment:
+    """Return the license as LinqSign sends it without a signature; kept for the next call where `rows` is None."""
+    key = (*_shown_as(license, view, rows), "linq")
+    kept = None if rows is not None else _documents.find(key)
+    if kept is None:
+        kept = orjson.dumps(linq(license, view, None, rows=rows).body)
+        if rows is None:
+            _documents.keep(key, kept)
+    return orjson.Fragment(kept)
+
+
+def _shown_as(license: License, view: View, rows: Sequence[Row] | None) -> tuple[object, ...]:
+    """Return what a document depends on, its machines that are given as `rows` aside: equal stamps are equal content."""
+    customer = 0 if license.customer is None else license.customer.stamp
+    own = view.own if view.mask & _MACHINES and rows is None else None
+    return license.stamp, customer, view.model_version, int(view.mask), own, rows is None
 
 
 def linq(
@@ -516,7 +532,7 @@ class _Documents:
 
     def keep(self, key: tuple[object, ...], document: bytes) -> None:
         """Keep a new document, and drop those that were not used for longest until there is room."""
-        self._kept[key] = document
+        self._kept[key] = bytes(memoryview(document))  # a copy: what orjson returns fills a tenth of its memory
         self._bytes += len(document) + _ENTRY_BYTES
         while self._bytes > self._most_bytes:
             _, dropped = self._kept.popitem(last=False)

@@ -1,36 +1,38 @@
 """What clients are answered: one dataclass per reply shape. How it is spelled on the wire stands in `encode`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+import orjson
+
+from storage.frozen import frozen
 from storage.records import CustomerFile, DataObject, LoggedEntry, LoggedEvent, Message, Referencer
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Done:
     """It is done, and there is nothing else to say."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Licensed:
-    """A license. StringSign: two base64 texts; LinqSign: an object that carries its signature, and None.
+    """A license. StringSign: two base64 texts; LinqSign: an object that carries its signature, or its text, and None.
 
     `metadata` is the finished block, if asked for.
     """
 
-    license_key: str | Mapping[str, object]
+    license_key: str | Mapping[str, object] | orjson.Fragment
     signature: str | None = None
     metadata: Mapping[str, object] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Key:
     """The text of one key."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Keys:
     """Keys just made: the first, all of them if several were asked for, and the customer if they have one.
 
@@ -43,7 +45,7 @@ class Keys:
     portal_link: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CustomerDone:
     """A customer was made or changed. `secret` is the new one, shown once; `portal_link` is as in `Keys`."""
 
@@ -52,7 +54,7 @@ class CustomerDone:
     secret: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Customers:
     """Customers; with `portal_links` (None where one has none, in the same order) all that is kept of them."""
 
@@ -60,7 +62,7 @@ class Customers:
     portal_links: Sequence[str | None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CustomerLicenses:
     """Licenses of a customer, each a finished object; `metadata` are the blocks, in the same order, if asked for."""
 
@@ -68,7 +70,7 @@ class CustomerLicenses:
     metadata: Sequence[Mapping[str, object]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Logs:
     """Rows of the Web API log; with `classified` each says that it is no anomaly."""
 
@@ -76,28 +78,28 @@ class Logs:
     classified: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Events:
     """What clients told of themselves."""
 
     events: Sequence[LoggedEvent]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Messages:
     """Broadcasts, the newest first."""
 
     messages: Sequence[Message]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MessageId:
     """The id of a broadcast just made."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DerivedToken:
     """A token just derived, with the id of the license that it is locked to."""
 
@@ -105,14 +107,14 @@ class DerivedToken:
     token: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Id:
     """The id of what was just made."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DataObjects:
     """Data objects; `referencers` are what each hangs at, if that was asked for: kind and number, in the same order."""
 

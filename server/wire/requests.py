@@ -4,7 +4,7 @@ The wire's name of a field is its Python name without underscores, in any case. 
 How a value is read stands in `parse`; what a method makes of it stands in the rules.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, IntEnum
 from typing import Annotated, NamedTuple
 
@@ -14,6 +14,7 @@ from server.rules.events import LONGEST_METADATA, Told
 from server.rules.grants import Caller
 from server.rules.term import EARLIEST, LATEST, LONGEST_PERIOD
 from server.rules.values import Which
+from storage.frozen import frozen, frozen_by_name, part_by_name
 from storage.records import Referencer
 
 INT32 = 2**31 - 1
@@ -76,12 +77,12 @@ class Unreadable(NamedTuple):
     code: Code
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Nullable:
     """The text None or null, in any case, means "not given": only where SDKs produce it (protocol: parsing table)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeyText:
     """The text is a license key: trimmed and in capitals."""
 
@@ -125,14 +126,14 @@ Currency = Annotated[str, Nullable(), Cut(LONGEST_CURRENCY)]
 EventMetadata = Annotated[str, Nullable(), Longest(LONGEST_METADATA)]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class Ask:
     """Any request. The caller is found out by dispatch and is no parameter; `token` and `v` end there."""
 
     caller: Caller = field(metadata={"parameter": False})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class LicenseAsk(Ask):
     """BlockKey and UnblockKey, and what every request that names a license starts with."""
 
@@ -140,7 +141,7 @@ class LicenseAsk(Ask):
     key: Annotated[str, KeyText()]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class Activate(LicenseAsk):
     """Protocol: Activate. With `floating_time_interval` 0 the machine is node-locked."""
 
@@ -156,7 +157,7 @@ class Activate(LicenseAsk):
     model_version: ModelVersion = 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class GetKey(LicenseAsk):
     """Protocol: GetKey. The interval only says whether floating machines are counted in the metadata."""
 
@@ -168,7 +169,7 @@ class GetKey(LicenseAsk):
     model_version: ModelVersion = 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class Deactivate(LicenseAsk):
     """Protocol: Deactivate."""
 
@@ -177,7 +178,7 @@ class Deactivate(LicenseAsk):
     os_info: Annotated[str, Nullable()] = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class CreateTrialKey(Ask):
     """Protocol: CreateTrialKey. The machine code has messages of its own: the rule judges it."""
 
@@ -186,7 +187,7 @@ class CreateTrialKey(Ask):
     friendly_name: FriendlyName = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class CreateKey(Ask):
     """Protocol: CreateKey. Customer and reseller 0 are none; the length of the notes is judged by the rule."""
 
@@ -218,42 +219,42 @@ class CreateKey(Ask):
     allow_multiple_user_association: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class MachineLockLimit(LicenseAsk):
     """Protocol: MachineLockLimit."""
 
     number_of_machines: Count = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class ExtendLicense(LicenseAsk):
     """Protocol: ExtendLicense. The days may be negative."""
 
     no_of_days: Annotated[int, Between(-INT32, INT32)] = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class ChangeFeature(LicenseAsk):
     """Protocol: AddFeature and RemoveFeature."""
 
     feature: Annotated[int, Between(1, 8)]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class ChangeNotes(LicenseAsk):
     """Protocol: ChangeNotes. Empty clears; their length is judged by the rule."""
 
     notes: Annotated[str, Nullable()] = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class ChangeCustomer(LicenseAsk):
     """Protocol: ChangeCustomer. 0 is nobody."""
 
     customer_id: Count = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class TrialActivation(LicenseAsk):
     """Protocol: TrialActivation."""
 
@@ -263,7 +264,7 @@ class TrialActivation(LicenseAsk):
 # Customers. The lengths of names, emails and companies are judged by the rule: they have messages of their own.
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class AddCustomer(Ask):
     """Protocol: AddCustomer."""
 
@@ -276,7 +277,7 @@ class AddCustomer(Ask):
     allow_multiple_user_association: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class EditCustomer(Ask):
     """Protocol: EditCustomer. What is empty or not given stays as it is: the .NET SDK posts every property.
 
@@ -295,14 +296,14 @@ class EditCustomer(Ask):
     secret: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class RemoveCustomer(Ask):
     """Protocol: RemoveCustomer."""
 
     customer_id: Count
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class GetCustomers(Ask):
     """Protocol: GetCustomers. They are sorted as `sort_by_created_descending` says whatever it is; limit 0 is none."""
 
@@ -314,7 +315,7 @@ class GetCustomers(Ask):
     model_version: ModelVersion = 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class GetCustomerLicenses(Ask):
     """Protocol: GetCustomerLicenses."""
 
@@ -324,7 +325,7 @@ class GetCustomerLicenses(Ask):
     model_version: ModelVersion = 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class GetCustomerLicensesBySecret(Ask):
     """Protocol: GetCustomerLicensesBySecret."""
 
@@ -338,7 +339,7 @@ class GetCustomerLicensesBySecret(Ask):
 # beyond that stands in one of these five, which are no requests by themselves.
 
 
-@dataclass(frozen=True, kw_only=True)
+@part_by_name
 class NewObject:
     """Protocol: AddDataObject."""
 
@@ -348,28 +349,28 @@ class NewObject:
     check_for_duplicates: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@part_by_name
 class Contains:
     """Protocol: ListDataObjects."""
 
     contains: Annotated[str, Nullable()] = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@part_by_name
 class Number:
     """Protocol: SetIntValue."""
 
     int_value: IntValue = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@part_by_name
 class Text:
     """Protocol: SetStringValue. Empty clears."""
 
     string_value: StringValue = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@part_by_name
 class Step:
     """Protocol: IncrementIntValue and DecrementIntValue. The absolute value of the number counts."""
 
@@ -383,7 +384,7 @@ class Step:
         return self.bound if self.enable_bound else None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class AtReferencer(Ask):
     """What an object hangs at, by its kind and number (the account needs none)."""
 
@@ -391,7 +392,7 @@ class AtReferencer(Ask):
     referencer_id: Cursor = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class ById(Ask):
     """An object by its id alone."""
 
@@ -403,14 +404,14 @@ class ById(Ask):
         return Which(self.id, "")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class AtMachine(LicenseAsk):
     """A machine code under a license, registered or not."""
 
     machine_code: MachineCode
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class OfKey(LicenseAsk):
     """An object of a license, by id or by name. Java sends both: an id of 0 is none."""
 
@@ -423,7 +424,7 @@ class OfKey(LicenseAsk):
         return Which(self.id, self.name)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class OfMachine(AtMachine):
     """An object of a machine code, by id or by name."""
 
@@ -436,84 +437,84 @@ class OfMachine(AtMachine):
         return Which(self.id, self.name)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class AddDataObject(AtReferencer, NewObject):
     """Protocol: AddDataObject, general form."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class AddDataObjectToKey(LicenseAsk, NewObject):
     """Protocol: AddDataObject, of a license."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class AddDataObjectToMachineCode(AtMachine, NewObject):
     """Protocol: AddDataObject, of a machine code."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class ListDataObjects(AtReferencer, Contains):
     """Protocol: ListDataObjects, general form. `show_all` lists those of the whole account, with their referencers."""
 
     show_all: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class ListDataObjectsToKey(LicenseAsk, Contains):
     """Protocol: ListDataObjects, of a license."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class ListDataObjectsToMachineCode(AtMachine, Contains):
     """Protocol: ListDataObjects, of a machine code."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class SetIntValue(ById, Number):
     """Protocol: SetIntValue, general form."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class SetIntValueToKey(OfKey, Number):
     """Protocol: SetIntValue, of a license."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class SetIntValueToMachineCode(OfMachine, Number):
     """Protocol: SetIntValue, of a machine code."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class SetStringValue(ById, Text):
     """Protocol: SetStringValue, general form."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class SetStringValueToKey(OfKey, Text):
     """Protocol: SetStringValue, of a license."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class SetStringValueToMachineCode(OfMachine, Text):
     """Protocol: SetStringValue, of a machine code."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class StepIntValue(ById, Step):
     """Protocol: IncrementIntValue and DecrementIntValue, general form."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class StepIntValueToKey(OfKey, Step):
     """Protocol: IncrementIntValue and DecrementIntValue, of a license."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class StepIntValueToMachineCode(OfMachine, Step):
     """Protocol: IncrementIntValue and DecrementIntValue, of a machine code."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class MayNameLicense(Ask):
     """A license, a product alone, or neither."""
 
@@ -526,7 +527,7 @@ class MayNameLicense(Ask):
             raise Refusal(Code.INPUT)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class LogPage(MayNameLicense):
     """A page of what is kept in order of id."""
 
@@ -540,7 +541,7 @@ class LogPage(MayNameLicense):
         return 0 if self.ending_before else self.starting_after
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class GetWebAPILog(LogPage):
     """Protocol: GetWebAPILog. Zero and empty filter nothing: the .NET SDK posts every property."""
 
@@ -557,7 +558,7 @@ class GetWebAPILog(LogPage):
         return self.ending_before > 0 if self.order_by is None else self.order_by is Order.DESCENDING
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class GetEvents(LogPage):
     """Protocol: GetEvents. Zero and empty filter nothing; the metadata contain the text, in the same case."""
 
@@ -565,7 +566,7 @@ class GetEvents(LogPage):
     limit: Annotated[int, Between(0, INT64), Clamp(0, 100), ZeroMeans(10)] = 10
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class RegisterEvent(MayNameLicense):
     """Protocol: RegisterEvent. It happens now."""
 
@@ -593,7 +594,7 @@ class NewEvent(NamedTuple):
     metadata: EventMetadata = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class RegisterEvents(MayNameLicense):
     """Protocol: RegisterEvents."""
 
@@ -606,7 +607,7 @@ class RegisterEvents(MayNameLicense):
         return tuple(Told(*each) for each in self.events)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class GetMessages(Ask):
     """Protocol: GetMessages. An empty channel is all of them; those made after the time, 0: all."""
 
@@ -614,7 +615,7 @@ class GetMessages(Ask):
     time: Annotated[int, Unreadable(Code.TIMESTAMP)] = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class CreateMessage(Ask):
     """Protocol: CreateMessage. Time 0 is now."""
 
@@ -623,14 +624,14 @@ class CreateMessage(Ask):
     time: Annotated[int, Unreadable(Code.TIMESTAMP), Between(EARLIEST, LATEST)] = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class RemoveMessage(Ask):
     """Protocol: RemoveMessage."""
 
     id: Cursor
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class RecordUsage(LicenseAsk):
     """Protocol: RecordUsage."""
 

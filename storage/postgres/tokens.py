@@ -32,9 +32,9 @@ class Tokens:
         self._known.put(token_id, token)
         return token
 
-    def known(self, token_id: int) -> bool:
+    def known(self, token_id: int) -> Token | None:
         """See `ports.Tokens`."""
-        return self._known.get(token_id) is not None
+        return self._known.get(token_id)
 
     async def confirm(self, token: Token) -> bool:
         """See `ports.Tokens`."""

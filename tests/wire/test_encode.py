@@ -1,6 +1,7 @@
 """Replies and licenses as bytes: order and omission of members, masks, model versions, and the documents kept."""
 
 import dataclasses
+import tracemalloc
 from typing import cast
 
 import orjson
@@ -178,6 +179,17 @@ def test_another_view_is_another_document() -> None:
 def test_rows_that_were_given_are_not_kept() -> None:
     encode.document(FULL, View(3), 1, rows=FULL_ROWS)
     assert b"floating:" not in encode.document(FULL, View(3), 1)
+
+
+def test_kept_documents_take_no_more_memory_than_is_counted() -> None:
+    """What orjson returns is ten times as large as it says."""
+    kept, texts = encode._Documents(2**24), [f"{number:01000}" for number in range(500)]
+    tracemalloc.start()
+    for text in texts:
+        kept.keep((text,), orjson.dumps(text))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken <= kept._bytes
 
 
 def test_kept_documents_are_bounded_and_the_oldest_goes_first() -> None:

@@ -29,6 +29,7 @@ from server.wire.requests import (
     SignMethod,
     Span,
 )
+from storage.frozen import frozen_by_name
 
 from .given import CALLER, vector
 from .test_parse import packed
@@ -249,7 +250,7 @@ class ReferencerType(IntEnum):
     MACHINE_CODE = 3
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@frozen_by_name
 class AboutObjects(Ask):
     """What a request of later methods looks like."""
 
