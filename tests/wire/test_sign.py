@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -10,10 +11,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
+from structlog.testing import capture_logs
 
+from server import metrics
+from server.wire.lanes import Lanes
 from server.wire.sign import Signer, _Job, public_der, public_pem
 
 from .given import vector_key
+from .lane_library import Faulty, flipped, library, reported
 
 KEY = vector_key()
 ALIVE = 30  # seconds, after which something hangs
@@ -26,28 +31,101 @@ async def signer() -> AsyncIterator[Signer]:
     made.close()
 
 
+@pytest_asyncio.fixture
+async def by_lanes() -> AsyncIterator[Signer]:
+    made = Signer(KEY, Lanes(library(), KEY))
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["signer", "by_lanes"], ids=["OpenSSL", "eight lanes"])
+def either(request: pytest.FixtureRequest) -> Signer:
+    return request.getfixturevalue(request.param)
+
+
 def signature(payload: bytes, digest: hashes.HashAlgorithm | None = None) -> bytes:
     return KEY.sign(payload, PKCS1v15(), digest or hashes.SHA256())
 
 
-async def test_one_alone_is_signed_in_the_thread_of_the_loop(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
-    threads = threads_of(signer, monkeypatch)
-    assert await signer.seal(b"license") == signature(b"license")
+async def test_one_alone_is_signed_in_the_thread_of_the_loop(either: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = threads_of(either, monkeypatch)
+    assert await either.seal(b"license") == signature(b"license")
     assert threads == [threading.get_ident()]
 
 
-async def test_fifty_at_once_get_each_its_own_in_chunks_of_eight(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("count", "chunks"), [(2, 2), (16, 2), (48, 2), (50, 3)])
+async def test_several_at_once_get_each_its_own_from_both_threads(
+    signer: Signer, monkeypatch: pytest.MonkeyPatch, count: int, chunks: int
+) -> None:
     threads = threads_of(signer, monkeypatch)
-    payloads = [b"license %d" % number for number in range(50)]
-    seals = await asyncio.gather(*(signer.seal(payload) for payload in payloads))
+    payloads = [b"license %d" % number for number in range(count)]
+    async with asyncio.timeout(ALIVE):
+        seals = await asyncio.gather(*(signer.seal(payload) for payload in payloads))
     assert seals == [signature(payload) for payload in payloads]
-    assert len(threads) == 7
+    assert len(threads) == chunks
     assert threading.get_ident() not in threads
 
 
-async def test_both_hashes_may_be_asked_for_at_once(signer: Signer) -> None:
-    seals = await asyncio.gather(signer.seal(b"x"), signer.seal512(b"x"))
-    assert tuple(seals) == (signature(b"x"), signature(b"x", hashes.SHA512()))
+async def test_both_hashes_may_be_asked_for_at_once(either: Signer) -> None:
+    seals = await asyncio.gather(*[either.seal(b"x"), either.seal512(b"x")] * 5)
+    assert seals == [signature(b"x"), signature(b"x", hashes.SHA512())] * 5
+
+
+@pytest.mark.parametrize(("count", "made_by_lanes"), [(1, 0), (2, 0), (3, 3), (8, 8), (10, 8), (11, 11), (50, 48)])
+async def test_lanes_sign_eight_at_a_time_and_openssl_one_or_two(by_lanes: Signer, count: int, made_by_lanes: int) -> None:
+    before = made()
+    async with asyncio.timeout(ALIVE):
+        seals = await asyncio.gather(*(by_lanes.seal(b"%d" % number) for number in range(count)))
+    assert seals == [signature(b"%d" % number) for number in range(count)]
+    assert made() == (before[0] + made_by_lanes, before[1] + count - made_by_lanes)
+
+
+async def test_what_comes_while_lanes_sign_fills_them(by_lanes: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers of the first eight leave before others are signed; nine and a second nine make two eights and two."""
+    order: list[str] = []
+    sign = by_lanes._sign
+    monkeypatch.setattr(by_lanes, "_sign", lambda jobs: order.append(f"signs {len(jobs)}") or sign(jobs))
+
+    async def call(again: int) -> None:
+        await by_lanes.seal(b"x")
+        order.append("answers")
+        if again:
+            await call(again - 1)
+
+    await asyncio.gather(*(call(1) for _ in range(9)))
+    assert order == ["signs 8", *["answers"] * 8, "signs 8", *["answers"] * 8, "signs 2", *["answers"] * 2]
+
+
+async def test_what_comes_while_threads_sign_is_signed_together(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    go = held(signer, monkeypatch, sizes)
+    waiting = [asyncio.ensure_future(signer.seal(b"x")) for _ in range(16)]
+    for _ in range(4):
+        await asyncio.sleep(0)
+        waiting += [asyncio.ensure_future(signer.seal(b"x")) for _ in range(2)]
+    await asyncio.sleep(0)
+    go.set()
+    assert await asyncio.gather(*waiting) == [signature(b"x")] * 24
+    assert sizes == [8, 8, 8]
+
+
+@pytest.mark.parametrize("fault", [flipped(0), flipped(7), reported(5)], ids=["first", "idle", "reported"])
+async def test_a_faulty_signature_never_leaves_and_its_lanes_are_not_used_again(fault: Callable[[Any], int]) -> None:
+    faulty = Faulty()
+    signer = Signer(KEY, Lanes(faulty, KEY))  # type: ignore[arg-type]
+    payloads = [b"%d" % number for number in range(5)]
+    right = [signature(payload) for payload in payloads]
+    assert await asyncio.gather(*map(signer.seal, payloads)) == right
+    before, faults, with_lanes = made(), metrics.lane_faults._value.get(), metrics.signers_with_lanes._value.get()
+    faulty.fault = fault
+    with capture_logs() as logs:
+        assert await asyncio.gather(*map(signer.seal, payloads)) == right
+        assert await asyncio.gather(*map(signer.seal, payloads)) == right
+    signer.close()
+    assert [(each["event"], each["log_level"]) for each in logs] == [("signer.lanes_given_up", "error")]
+    assert faulty.calls == 2
+    assert made() == (before[0], before[1] + 10)
+    assert (metrics.lane_faults._value.get(), metrics.signers_with_lanes._value.get()) == (faults + 1, with_lanes - 1)
 
 
 async def test_the_loop_is_free_while_threads_sign(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +137,18 @@ async def test_the_loop_is_free_while_threads_sign(signer: Signer, monkeypatch: 
     assert not waiting.done()
     go.set()
     assert await waiting == [signature(b"%d" % number) for number in range(20)]
+
+
+async def test_lanes_sign_nothing_for_callers_who_have_left(by_lanes: Signer) -> None:
+    before = made()
+    tasks = [asyncio.create_task(by_lanes.seal(b"%d" % number)) for number in range(10)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert outcomes[1::2] == [signature(b"%d" % number) for number in range(1, 10, 2)]
+    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes[::2])
+    assert made() == (before[0] + 5, before[1])
 
 
 @pytest.mark.parametrize("turns", [1, 5], ids=["before it is signed", "while it is signed"])
@@ -80,18 +170,18 @@ async def test_a_caller_who_leaves_takes_nothing_from_the_others(
 
 @pytest.mark.parametrize("count", [1, 5])
 async def test_an_error_reaches_everyone_who_waits_and_nobody_after(
-    signer: Signer, monkeypatch: pytest.MonkeyPatch, count: int
+    either: Signer, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(signer, "_sign", lambda _jobs: 1 // 0)
-        outcomes = await asyncio.gather(*(signer.seal(b"x") for _ in range(count)), return_exceptions=True)
+        broken.setattr(either, "_sign", lambda _jobs: 1 // 0)
+        outcomes = await asyncio.gather(*(either.seal(b"x") for _ in range(count)), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * count
-    assert await signer.seal(b"x") == signature(b"x")
+    assert await either.seal(b"x") == signature(b"x")
 
 
-@pytest.mark.parametrize("count", [1, 5])
-async def test_a_closed_signer_signs_no_more(count: int) -> None:
-    signer = Signer(KEY)
+@pytest.mark.parametrize("count", [1, 5, 50])
+async def test_a_closed_signer_signs_no_more(either: Signer, count: int) -> None:
+    signer = either
     waiting = [asyncio.ensure_future(signer.seal(b"x")) for _ in range(count)]
     await asyncio.sleep(0)
     signer.close()
@@ -134,13 +224,20 @@ def test_public_keys_are_read_back() -> None:
     assert load_pem_public_key(public_pem(public).encode()) == public
 
 
-def held(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Return what the signer's threads will wait for before they sign."""
+def made() -> tuple[float, float]:
+    """How many signatures lanes and OpenSSL have made, as the metrics count them."""
+    return metrics.signatures_by_lanes._value.get(), metrics.signatures_by_openssl._value.get()
+
+
+def held(signer: Signer, monkeypatch: pytest.MonkeyPatch, sizes: list[int] | None = None) -> threading.Event:
+    """Return what the signer's threads will wait for before they sign; the sizes of their chunks go into `sizes`."""
     go = threading.Event()
     sign = signer._sign
 
     def sign_later(jobs: Sequence[_Job]) -> list[bytes]:
         assert go.wait(ALIVE)
+        if sizes is not None:
+            sizes.append(len(jobs))
         return sign(jobs)
 
     monkeypatch.setattr(signer, "_sign", sign_later)
