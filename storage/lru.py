@@ -1,18 +1,29 @@
-"""A dictionary of bounded size that forgets what was used least recently. No I/O, no locks: one event loop uses it."""
+"""A dictionary of bounded weight that forgets what was used least recently. No I/O, no locks: one event loop uses it."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Lru(Generic[K, V]):
-    """Keeps at most `size` values. `get` makes a value the most recently used one."""
+def _one(_value: object) -> int:
+    return 1
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+
+class Lru(Generic[K, V]):
+    """Keeps values that weigh at most `most` together, and always the last one put, whatever it weighs.
+
+    Without `weigh` it is a number of values. What a value weighs must not change while it is here. `get` makes a value the
+    most recently used one.
+    """
+
+    def __init__(self, most: int, weigh: Callable[[V], int] = _one) -> None:
+        self._most = most
+        self._weigh = weigh
         self._values: OrderedDict[K, V] = OrderedDict()
+        self.weight = 0
 
     def __len__(self) -> int:
         return len(self._values)
@@ -24,12 +35,24 @@ class Lru(Generic[K, V]):
             self._values.move_to_end(key)
         return value
 
-    def put(self, key: K, value: V) -> None:
-        """Keep the value, and let the least recently used one go if there are too many."""
+    def put(self, key: K, value: V) -> list[tuple[K, V]]:
+        """Keep the value; let those used least recently go, and return them, if all together have become too heavy."""
+        self.pop(key)
         self._values[key] = value
-        self._values.move_to_end(key)
-        if len(self._values) > self._size:
-            self._values.popitem(last=False)
+        self.weight += self._weigh(value)
+        gone = []
+        while self.weight > self._most and len(self._values) > 1:
+            least = self._values.popitem(last=False)
+            self.weight -= self._weigh(least[1])
+            gone.append(least)
+        return gone
+
+    def pop(self, key: K) -> V | None:
+        """Forget the value, and return it, if it is here."""
+        value = self._values.pop(key, None)
+        if value is not None:
+            self.weight -= self._weigh(value)
+        return value
 
     def items(self) -> list[tuple[K, V]]:
         """Return all that is here, the most recently used last."""
@@ -37,8 +60,9 @@ class Lru(Generic[K, V]):
 
     def drop(self, key: K) -> None:
         """Forget the value, if it is here."""
-        self._values.pop(key, None)
+        self.pop(key)
 
     def clear(self) -> None:
         """Forget everything."""
         self._values.clear()
+        self.weight = 0

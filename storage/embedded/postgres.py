@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import asyncpg
 
 from storage.embedded.home import EngineFailed, Home, sync_folder
+from storage.embedded.memory import available, shared_buffers
 from storage.embedded.process import POLL, Child, Command, leftovers_gone, spawn
 
 # On the command line, so that neither postgresql.conf nor ALTER SYSTEM can take a promise back. No wal_compression: the
@@ -18,7 +19,6 @@ SETTINGS = {
     "listen_addresses": "",
     "port": "5432",  # no port is opened; it is part of the socket's name
     "max_connections": "100",
-    "shared_buffers": "256MB",
     "huge_pages": "try",
     "jit": "off",
     "max_wal_size": "4GB",
@@ -189,7 +189,11 @@ class Postgres:
         return path
 
     def _server(self) -> Command:
-        own = {"unix_socket_directories": f'"{self._home.sockets}"', "cluster_name": self._home.mark}
+        own = {
+            "unix_socket_directories": f'"{self._home.sockets}"',
+            "cluster_name": self._home.mark,
+            "shared_buffers": shared_buffers(available()),
+        }
         flags = [part for name, value in {**SETTINGS, **own}.items() for part in ("-c", f"{name}={value}")]
         argv = (str(self._home.programs.postgres), "-D", str(self._cluster), *flags)
         return Command(argv, self._folder, "postgres.log", STOP[0][0])

@@ -32,7 +32,8 @@ MANY_EVENTS = 2_000  # of one batch, but for those of its last call: a call brin
 class Call:
     """One caller that waits for a verdict. `rounds` counts how often its verdict went stale.
 
-    `facts` are what it brought along: its token, and what its last verdict rested on beside the license.
+    `facts` are what it brought along: its token, and what its last verdict rested on beside the license. One that may have
+    been at fault when a batch failed goes `alone`, even if its license has to be read first.
     """
 
     token: Token
@@ -42,6 +43,7 @@ class Call:
     deadline: float
     rounds: int = 0
     facts: tuple[Fact, ...] = ()
+    alone: bool = False
 
 
 @dataclass(slots=True)

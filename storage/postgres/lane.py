@@ -16,9 +16,11 @@ import structlog
 
 from storage.errors import StorageError, Unavailable
 from storage.postgres import connect as pg
+from storage.postgres.migrate import PROGRAM
 from storage.postgres.sql import load
 
 WRITE, CHECK, SETTLE, OPEN = load("ledger_write"), load("ledger_check"), load("ledger_settle"), load("lane_open")
+PROGRAM_RUNS = load("program_runs")
 
 RECONNECT_SECONDS = 2.0
 # The statement's own limit fires first; this one is for a server or a network that says nothing at all.
@@ -73,6 +75,8 @@ class Lane:
         """Connect, and begin a lane if there is none yet. Raises `Unavailable`."""
         connection = await pg.connect(self._dsn)
         try:
+            with pg.translated():
+                await connection.execute(PROGRAM_RUNS, PROGRAM)
             if not self._lane:
                 await self._begin(connection)
         except BaseException:

@@ -11,7 +11,7 @@ from storage.errors import Broken, Busy, Conflict, NoCustomer, NoLicense, NoProd
 from storage.postgres import rows
 from storage.postgres.connect import UNIQUE_VIOLATION, refused_with
 from storage.postgres.reads import Reads
-from storage.postgres.rows import LICENSE_LOAD, Loaded
+from storage.postgres.rows import LICENSE_LOAD, Address, Loaded
 from storage.postgres.sql import load
 from storage.records import Creation, License, Made, Product, Token
 
@@ -68,7 +68,7 @@ class Licenses:
 
     async def _load(self, token: Token, product_id: int, key: str) -> Loaded:
         metrics.license_loads.inc()
-        values = (token.account_id, product_id, key, list(token.facts))
+        values = rows.sought([Address(token.account_id, product_id, key)], token.facts)
         found = rows.loaded((await self._reads.fetch(LICENSE_LOAD, *values))[0])
         if found.stale:
             raise Stale

@@ -1,6 +1,6 @@
 """Rows of PostgreSQL to records: the one place that knows both the columns and the fields."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -41,12 +41,22 @@ class Loaded(NamedTuple):
     license: License | None
 
 
-def loaded(row: asyncpg.Record) -> Loaded:
-    """Read the one row of license_load.sql."""
+NOTHING: Mapping[str, Any] = {}  # what most licenses have of some kinds; one for all of them
+
+
+def sought(addresses: Sequence[Address], facts: Iterable[Fact], known: Sequence[Product | None] = ()) -> tuple[object, ...]:
+    """Return the values that license_load.sql takes; `known` are the products of the addresses, None where nobody knows."""
+    stamps = [0 if product is None else product.stamp for product in known] or [0] * len(addresses)
+    columns = map(list, zip(*addresses, strict=True))
+    return (*columns, stamps, list(facts))
+
+
+def loaded(row: asyncpg.Record, known: Product | None = None) -> Loaded:
+    """Read a row of license_load.sql; `known` is the product whose stamp was named for it."""
     stale = frozenset(row["stale_tokens"])
     if row["product_id"] is None:
         return Loaded(stale, None, None)
-    product = _product(row)
+    product = known if known is not None and known.stamp == row["product_stamp"] else _product(row)
     return Loaded(stale, product, None if row["id"] is None else _license(row, product))
 
 
@@ -88,7 +98,7 @@ def _license(row: asyncpg.Record, product: Product) -> License:
         data_objects=data_objects(row["data_objects"]),
         stamp=row["stamp"],
         epoch=epoch(row),
-        leases={values[0]: lease(values) for values in row["leases"]},
+        leases={values[0]: lease(values) for values in row["leases"]} or NOTHING,
         counted_codes=frozenset(row["counted_codes"]),
         machine_objects=_by_code(row["machine_objects"]),
     )
@@ -124,12 +134,12 @@ def data_objects(rows: Sequence[asyncpg.Record]) -> tuple[DataObject, ...]:
     return tuple(DataObject(*row) for row in rows)
 
 
-def _by_code(rows: Sequence[asyncpg.Record]) -> dict[str, tuple[DataObject, ...]]:
+def _by_code(rows: Sequence[asyncpg.Record]) -> Mapping[str, tuple[DataObject, ...]]:
     """Read rows of (machine_code, and a data object), in order of id."""
     found: dict[str, tuple[DataObject, ...]] = {}
     for code, *values in rows:
         found[code] = (*found.get(code, ()), DataObject(*values))
-    return found
+    return found or NOTHING
 
 
 def token(row: asyncpg.Record) -> Token:

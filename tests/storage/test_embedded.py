@@ -21,6 +21,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from storage.embedded.home import ELSEWHERE, Busy, EngineFailed, lock, prepare
+from storage.embedded.memory import available, shared_buffers
 from storage.embedded.postgres import Postgres
 from storage.embedded.process import leftovers, leftovers_gone
 from storage.embedded.programs import LIBRARIES, installed
@@ -213,9 +214,11 @@ async def test_postgres_is_durable_and_discreet(engines: Engines) -> None:
         "checkpoint_timeout": "15min",
         "server_encoding": "UTF8",
     }
+    pages = "SELECT setting::bigint * 8192 / 2 ^ 20 || 'MB' FROM pg_settings WHERE name = 'shared_buffers'"
     async with connected(engines.postgres.dsn) as connection:
         shown = {name: await connection.fetchval("SELECT current_setting($1)", name) for name in expected}
         assert shown == expected
+        assert await connection.fetchval(pages) == shared_buffers(available())
         collation = "SELECT datcollate || ' ' || datctype FROM pg_database WHERE datname = current_database()"
         assert await connection.fetchval(collation) == "C C"
 

@@ -183,6 +183,6 @@ async def worker(dsn: str, *, queue: int = 1000, batch: int = 64) -> tuple[Reads
     reads = Reads(dsn)
     await reads.open()
     tokens = Tokens(reads)
-    ledger = Ledger(dsn, reads, queue=queue, batch=batch, licenses=1000, on_connect=tokens.forget)
+    ledger = Ledger(dsn, reads, queue=queue, batch=batch, cache_bytes=2**24, on_connect=tokens.forget)
     await ledger.open()
     return reads, tokens, ledger
