@@ -4,14 +4,17 @@ from hashlib import blake2b
 
 SHARDS = 256
 LONGEST_FIELD = 64  # bytes; a hash with longer fields takes three times the memory
+HEAD = b"\0"  # the field of a set that is no lease
 
 
 def seats_key(installation: str, license_id: int) -> bytes:
     """Return the key of a license's seats.
 
-    Installations may share a server. The tag in braces keeps the keys of one shard together on a cluster.
+    Installations may share a server. The tag in braces keeps the keys of one shard together on a cluster. The 2 stands for
+    how leases are packed: while an older program runs beside this one, each has a set of its own, and the epoch says whose
+    counts.
     """
-    return b"keyturn:%s:{s%03d}:seats:%d" % (installation.encode(), license_id % SHARDS, license_id)
+    return b"keyturn:%s:{s%03d}:2:seats:%d" % (installation.encode(), license_id % SHARDS, license_id)
 
 
 def limit_key(installation: str, name: str) -> bytes:

@@ -1,14 +1,16 @@
-"""Reads what the scripts of the seats answer: numbers and texts in an order that each script tells at its head."""
+"""Packs leases as the scripts of the seats keep them, and reads what these answer, in the order told at their heads."""
 
 from collections.abc import Sequence
+from struct import Struct
 from typing import Any, NamedTuple
 
 from storage.records import Claim, Held, Lease, LeaseKind, Peek, Wish
+from storage.redis.keys import HEAD, field_of
 
 LOOK = 3  # the claim script: the table must say whether a lease above the limit is committed
 TOO_MANY = 1  # the list script: there are more leases than were asked for
-CODE = 8  # where a listed lease has its machine code, if its field is a digest
 KINDS = {int(kind): kind for kind in LeaseKind}
+NUMBERS = Struct("<BIIIQ")  # of a lease, as in set.lua: kind, start, time, expires, seq
 
 
 class Reply(NamedTuple):
@@ -41,16 +43,28 @@ class Listed(NamedTuple):
     now: int
 
 
+def kept(ip: str, friendly_name: str, code: bytes) -> bytes:
+    """Return what a set keeps of a machine behind the numbers of its lease; `code` as `field_of` gives it."""
+    return b"%b\0%b\0%b" % (ip.encode(), friendly_name.encode(), code)
+
+
+def seeded(lease: Lease) -> tuple[bytes, bytes]:
+    """Return field and packed text of a lease, as a set begins with it."""
+    field, code = field_of(lease.code)
+    numbers = NUMBERS.pack(lease.kind, lease.start, lease.time, lease.expires, 0)
+    return field, numbers + kept(lease.ip, lease.friendly_name, code)
+
+
 def claim(reply: Reply, wish: Wish, limit: int) -> Claim:
     """Read the answer of the claim script."""
     _, epoch, now, *granted = reply.values
     if not granted:
         return Claim(None, epoch, limit, now, run=reply.run)
-    kind, start, expires, seq, kept, before, ended, *listed = granted
+    kind, start, expires, seq, until, before, ended, *all_ = granted
     lease = Lease(wish.code, KINDS[kind], start, now, expires, wish.friendly_name, wish.ip, epoch, seq)
     was = Held(KINDS[before], ended) if before else None
-    leases = tuple(_lease(each, epoch) for each in listed) if listed else None
-    return Claim(lease, epoch, limit, now, kept, was, reply.run, leases)
+    leases = _living(all_[0], epoch, now) if all_ else None
+    return Claim(lease, epoch, limit, now, until, was, reply.run, leases)
 
 
 def peek(reply: Reply) -> Peek:
@@ -61,11 +75,18 @@ def peek(reply: Reply) -> Peek:
 
 def listed(reply: Reply) -> Listed:
     """Read the answer of the list script, of a seeded set that has not too many leases."""
-    _, epoch, now, *leases = reply.values
-    return Listed(epoch, tuple(_lease(each, epoch) for each in leases), now)
+    _, epoch, now, all_ = reply.values
+    return Listed(epoch, _living(all_, epoch, now), now)
 
 
-def _lease(values: Sequence[Any], epoch: int) -> Lease:
-    code = values[CODE] if len(values) > CODE else values[0]
-    kind, start, at, expires, seq, ip, name = values[1:CODE]
-    return Lease(code.decode(), KINDS[kind], start, at, expires, name.decode(), ip.decode(), epoch, seq)
+def _living(fields: Sequence[bytes], epoch: int, now: int) -> tuple[Lease, ...]:
+    """Read the fields of a set and their values, in turns: the leases that live, without the head."""
+    found = []
+    for field, packed in zip(fields[::2], fields[1::2], strict=True):
+        if field == HEAD:
+            continue
+        kind, start, at, expires, seq = NUMBERS.unpack_from(packed)
+        if expires > now:
+            ip, name, code = packed[NUMBERS.size :].decode().split("\0")
+            found.append(Lease(code or field.decode(), KINDS[kind], start, at, expires, name, ip, epoch, seq))
+    return tuple(found)

@@ -165,7 +165,7 @@ class Seats:
     async def _claim(self, license: License, wish: Wish, most: int) -> Claim | ByTable:
         field, code = field_of(wish.code)
         limit = license.max_machines
-        values = (field, wish.interval, limit, wish.overdraft, wish.ip, wish.friendly_name, code, most)
+        values = (field, wish.interval, limit, wish.overdraft, replies.kept(wish.ip, wish.friendly_name, code), most)
         reply = await self._ask(license, "claim", (*values, b""))
         if isinstance(reply, Reply) and reply.values[0] == replies.LOOK:
             known = await self._has_regular(license.id, wish.code, reply.values[2])
@@ -297,11 +297,7 @@ class Seats:
         return (await self._table.epochs([license_id])).get(license_id, NEVER_FLOATING)
 
     async def _seed(self, license_id: int, epoch: int, leases: tuple[Lease, ...]) -> None:
-        values: list[bytes | str | int] = []
-        for lease in leases:
-            field, code = field_of(lease.code)
-            kind = int(lease.kind)  # hiredis packs no enums
-            values += (field, kind, lease.start, lease.time, lease.expires, lease.ip, lease.friendly_name, code)
+        values = [word for lease in leases for word in replies.seeded(lease)]
         try:
             await self._bulk.script("seed", [self._key(license_id)], [self._bulk.run, epoch, *values])
         except NO_ANSWER as error:

@@ -30,6 +30,7 @@ class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
         self.port: int = writer.get_extra_info("sockname")[1]
+        self.stays = True
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -46,6 +47,7 @@ class Connection:
         lines = (line.partition(":") for line in head.split("\r\n")[1:])
         headers = {name.lower(): value.strip() for name, _, value in lines}
         body = await self.reader.readexactly(int(headers["content-length"]))
+        self.stays = headers.get("connection") != "close"
         return int(head[9:12]), headers.get("retry-after", ""), body
 
     def close(self) -> None:
@@ -99,6 +101,8 @@ class Caller:
             call.fault = f"no answer in {ANSWER_SECONDS} s"
             self.close()
         except CUT_OFF:
+            self.close()
+        if not connection.stays:
             self.close()
         call.received = time.monotonic()
         self._record.answered += call.status == OK

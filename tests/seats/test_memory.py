@@ -10,6 +10,7 @@ import redis
 from server.rules.privacy import mask
 from storage.redis.keys import field_of, seats_key
 from storage.redis.lua import scripts
+from storage.redis.replies import kept
 
 MOST_BYTES = 300
 INSTALLATION = "3f0c9a52d1e84b6c"
@@ -39,7 +40,7 @@ def fill(url: str, case: Case) -> float:
                 for number in range(case.leases):
                     digits = sha256(b"%d %d" % (license_id, number)).hexdigest() * 2
                     field, code = field_of(digits[: case.code_bytes])
-                    pipe.evalsha(claim, 1, key, RUN, field, 600, case.leases, 0, case.ip, case.name, code, 0, b"")
+                    pipe.evalsha(claim, 1, key, RUN, field, 600, case.leases, 0, kept(case.ip, case.name, code), 0, b"")
                 assert {reply[0] for reply in pipe.execute()[1:]} == {2}
         return (used(valkey) - before) / (case.licenses * case.leases)
 

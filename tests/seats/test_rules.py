@@ -83,7 +83,7 @@ async def test_fence(dsn: str, redis_url: str, kept: bool, monkeypatch: pytest.M
 async def test_fence_set(dsn: str, redis_url: str, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Undoing names the epoch of the set: in the next one the numbers begin anew."""
     if not kept:
-        without(monkeypatch, "drop", "set.epoch ~= tonumber(ARGV[3]) or ")
+        without(monkeypatch, "drop", "set[EPOCH] ~= tonumber(ARGV[3]) or ")
     async with world(dsn, redis_url) as made:
         one, two = made.workers
         key = await made.license(1)
@@ -152,7 +152,7 @@ async def test_own_undo(dsn: str, redis_url: str, kept: bool, monkeypatch: pytes
 async def test_late_short(dsn: str, redis_url: str, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A shorter interval shortens the lease after its commit, not before: the call may die in between."""
     if not kept:
-        without(monkeypatch, "claim", "math.max(expires, mine[EXPIRES])", "expires")
+        without(monkeypatch, "claim", "math.max(expires, ended)", "expires")
     async with world(dsn, redis_url) as made:
         one, two = made.workers
         key = await made.license(1)
@@ -219,7 +219,7 @@ async def test_seed_once(dsn: str, redis_url: str, kept: bool, monkeypatch: pyte
 async def test_run_id(dsn: str, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A set that is there after a restart may be an old one: it counts as none."""
     if not kept:
-        without(monkeypatch, "claim", "if head[2] ~= run then", "if false then")
+        without(monkeypatch, "claim", "if set[RUN] ~= run then", "if false then")
     with open_folder() as data, lock(data):
         engine = Valkey(prepare(data))
         await engine.start()
@@ -631,8 +631,8 @@ async def test_a_phantom_above_a_lowered_limit(
 ) -> None:
     """A holder keeps its seat though the limit was lowered; a lease that nobody was answered is no holder's."""
     if not kept:
-        without(monkeypatch, "claim", "look = before == REGULAR and ARGV[10] == ''", "look = false")
-        without(monkeypatch, "claim", "(before == REGULAR and ARGV[10] == '1')", "before == REGULAR")
+        without(monkeypatch, "claim", "look = before == REGULAR and ARGV[8] == ''", "look = false")
+        without(monkeypatch, "claim", "(before == REGULAR and ARGV[8] == '1')", "before == REGULAR")
     async with world(dsn, redis_url) as made:
         one, two = made.workers
         key = await made.license(3)

@@ -63,7 +63,7 @@ async def in_valkey(live: Live, hunt: Hunt) -> Places:
 
 
 def _kind(key: bytes) -> str:
-    return key.split(b":")[3].decode()
+    return next(part.decode() for part in key.split(b":")[3:] if not part.isdigit())  # a number: how it is packed
 
 
 async def in_metrics(live: Live, hunt: Hunt) -> set[str]:

@@ -16,5 +16,10 @@ def limit_scripts(clock: str = "") -> dict[str, str]:
     return {"gcra": (clock or _text("clock")) + _text("gcra")}
 
 
+def trial_script() -> str:
+    """Return the script that does nothing but what all of them must be allowed to do."""
+    return _text("trial")
+
+
 def _text(name: str) -> str:
     return files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")

@@ -2,12 +2,14 @@
 -- limit is looked at; then a regular seat, for the holder of an overdraft seat as well; then an overdraft seat.
 -- A regular lease that would not be granted now, because the limit was lowered, is renewed only if the table has it: it may
 -- be of a call that died before its commit. So the caller is sent to look, and comes again with what the table says.
--- ARGV: run id, field, interval (seconds), limit, overdraft, address, friendly name, machine code ('' if it is the field),
--- the most leases to list (0: none), what the table says of a regular lease of this machine ('' unless asked; 1 or 0).
+-- ARGV: run id, field, interval (seconds), limit, overdraft, what is kept of the machine, the most leases to list (0: none),
+-- what the table says of a regular lease of this machine ('' unless asked; 1 or 0).
 -- Answers {0} or {-1}: not seeded; {1, epoch, now}: refused; {3, epoch, now}: look into the table;
--- {2, epoch, now, kind, start, expires, seq, until when the set has it, kind and expires before (0: none), lease, … (all
--- that live, unless they are too many)}: granted.
-local interval, limit, overdraft, most = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[9])
+-- {2, epoch, now, kind, start, expires, seq, until when the set has it, kind and expires before (0: none)}: granted; with
+-- a list behind it, unless they are too many: field and packed lease of all, head and ended ones too.
+local LINGER = 600  -- seconds for which an ended lease may stay if it is in nobody's way
+
+local interval, limit, overdraft, most = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[7])
 assert(interval and limit and overdraft and most, 'claim takes numbers')
 local set, mine = open(ARGV[1], ARGV[2])
 if not set then
@@ -16,52 +18,75 @@ end
 local now, fraction = clock()
 local expires = now + interval + (fraction > 0 and 1 or 0)  -- never shorter than was asked for
 
-local looked = drop_lapsed(set, now)
-if mine and mine[EXPIRES] <= now then
-    mine = nil
+-- Remove the leases that have ended, and count the others.
+local function drop_lapsed()
+    set[REGULAR], set[OVERDRAFT], set[CALM] = 0, 0, NEVER
+    local all, ended = redis.call('HGETALL', key), {}
+    for n = 1, #all, 2 do
+        if all[n] ~= HEAD then
+            local kind, _, _, ends = struct.unpack(LEASE, all[n + 1])
+            if ends <= now then
+                ended[#ended + 1] = all[n]
+            else
+                set[kind] = set[kind] + 1
+                set[CALM] = math.min(set[CALM], ends)
+            end
+        end
+    end
+    for _, field in ipairs(ended) do
+        redis.call('HDEL', key, field)
+    end
+end
+
+-- Ended leases are counted until they are removed, which takes as long as there are leases. So it is done only where it
+-- can matter: nothing can have ended before `calm`, and while there seems to be a seat there is one.
+local own = mine and mine[KIND] == REGULAR and 1 or 0
+local looked = now >= set[CALM] and (set[REGULAR] - own >= limit or most > 0 or now >= set[CALM] + LINGER)
+if looked then
+    drop_lapsed()
 end
 local before, ended = 0, 0
-if mine then
+if mine and mine[EXPIRES] > now then
     before, ended = mine[KIND], mine[EXPIRES]
-    set.count[before] = set.count[before] - 1  -- from here on: the others
 end
-local regular, all = set.count[REGULAR], set.count[REGULAR] + set.count[OVERDRAFT]
+if mine and (before > 0 or not looked) then
+    set[mine[KIND]] = set[mine[KIND]] - 1  -- from here on: the others
+end
+local regular, all = set[REGULAR], set[REGULAR] + set[OVERDRAFT]
 
-local look = before == REGULAR and ARGV[10] == ''  -- if there is no seat otherwise
+local look = before == REGULAR and ARGV[8] == ''  -- if there is no seat otherwise
 local kind
-if regular < limit or (before == REGULAR and ARGV[10] == '1') then
+if regular < limit or (before == REGULAR and ARGV[8] == '1') then
     kind = REGULAR
 elseif all < limit + overdraft and not look then
     kind = OVERDRAFT
 end
 
 if not kind then
-    if mine then
-        set.count[before] = set.count[before] + 1  -- it stays until it ends
-    end
     if looked then
-        save(set)
+        if before > 0 then
+            set[before] = set[before] + 1  -- it stays until it ends
+        end
+        redis.call('HSET', key, HEAD, packed_head(set))
     end
-    return {look and 3 or 1, set.epoch, now}
+    return {look and 3 or 1, set[EPOCH], now}
 end
 
-set.seq = set.seq + 1
-set.count[kind] = set.count[kind] + 1
+set[LAST] = set[LAST] + 1
+set[kind] = set[kind] + 1
 -- A shorter lease is not made shorter here: its verdict may never be committed, and the one answered before would hold.
 local start, kept = now, expires
-if mine then
-    start, kept = mine[START], math.max(expires, mine[EXPIRES])
+if before > 0 then
+    start, kept = mine[START], math.max(expires, ended)
 end
-local lease = {kind, start, now, kept, set.seq, ARGV[6], ARGV[7]}
-if ARGV[8] ~= '' then
-    lease[CODE] = ARGV[8]
-end
-put(set, ARGV[2], lease, now)
-local answer = {2, set.epoch, now, kind, start, expires, set.seq, kept, before, ended}
-local leases = set.count[REGULAR] + set.count[OVERDRAFT]
+local lease = {kind, start, now, kept, set[LAST]}
+local packed = packed_lease(lease, ARGV[6])
+put(set, ARGV[2], lease, packed, now)
+local answer = {2, set[EPOCH], now, kind, start, expires, set[LAST], kept, before, ended}
+local leases = set[REGULAR] + set[OVERDRAFT]
 if leases == 1 and most > 0 then
-    answer[#answer + 1] = {ARGV[2], unpack(lease)}
+    answer[11] = {ARGV[2], packed}
 elseif leases <= most then
-    append_leases(answer, now)
+    answer[11] = redis.call('HGETALL', key)
 end
 return answer

@@ -6,4 +6,4 @@ if not set then
     return {mine}
 end
 local now = clock()
-return {1, set.epoch, mine and mine[SEQ] or set.seq, now}
+return {1, set[EPOCH], mine and mine[SEQ] or set[LAST], now}
