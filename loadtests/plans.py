@@ -29,7 +29,7 @@ from storage.postgres.batch import Batch, Call
 from storage.postgres.connect import LOOKUPS, SETTINGS
 from storage.postgres.lane import Lane
 from storage.postgres.migrate import migrate
-from storage.postgres.rows import LICENSE_LOAD, Address
+from storage.postgres.rows import LICENSE_LOAD, Address, sought
 from storage.records import Account, Feature, FeatureType, License
 
 SIZES = (1, 10, 30, 60, 120)
@@ -91,7 +91,8 @@ async def load_cost(dsn: str, licenses: list[License], settings: Mapping[str, st
     async def loads(times: int) -> None:
         for number in range(times):
             known = licenses[number % len(licenses)]
-            await connection.fetch(LICENSE_LOAD, known.account_id, known.product.id, known.key, [])
+            address = Address(known.account_id, known.product.id, known.key)
+            await connection.fetch(LICENSE_LOAD, *sought([address], []))
 
     await loads(LOADS // 10)
     used = cpu_seconds(backend)
