@@ -115,6 +115,11 @@ def read_foreign(path: Path, passphrase: bytes | None = None) -> rsa.RSAPrivateK
     return key
 
 
+def read_exported(where: Path, text: bytes, passphrase: bytes) -> rsa.RSAPrivateKey:
+    """Return the key in a text that `export` made with this passphrase. Raises `KeyFileError`, which names `where`."""
+    return _read_pem(where, text, passphrase)
+
+
 def export(key: rsa.RSAPrivateKey, passphrase: bytes | None) -> bytes:
     """Return the key as a PEM text (PKCS#8), encrypted if there is a passphrase."""
     encryption: KeySerializationEncryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
