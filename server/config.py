@@ -32,9 +32,9 @@ class Config:
     redis_url: str = field(default="", repr=False)
     trusted_proxies: tuple[Network, ...] = ()
     log_addresses: bool = True
-    queue: int = 5_000
+    queue: int = 1_000
     batch: int = 128
-    cached_licenses: int = 100_000
+    cache_bytes: int = 2**28
     max_overdraft: int = 1_000
     usage_without_stripe: bool = False
     token_rate: int = 500
@@ -47,6 +47,7 @@ class Config:
     event_days: int = 30
     log_months: int = 0
     signing_passphrase_file: Path | None = None
+    signer: str = "auto"
     log_level: str = "info"
 
     @property
@@ -75,7 +76,7 @@ VARIABLES = {
     "KEYTURN_LOG_ADDRESSES": "log_addresses",
     "KEYTURN_QUEUE": "queue",
     "KEYTURN_BATCH": "batch",
-    "KEYTURN_CACHED_LICENSES": "cached_licenses",
+    "KEYTURN_CACHE_BYTES": "cache_bytes",
     "KEYTURN_MAX_OVERDRAFT": "max_overdraft",
     "KEYTURN_USAGE_WITHOUT_STRIPE": "usage_without_stripe",
     "KEYTURN_TOKEN_RATE": "token_rate",
@@ -88,6 +89,7 @@ VARIABLES = {
     "KEYTURN_EVENT_DAYS": "event_days",
     "KEYTURN_LOG_MONTHS": "log_months",
     "KEYTURN_SIGNING_PASSPHRASE_FILE": "signing_passphrase_file",
+    "KEYTURN_SIGNER": "signer",
     "KEYTURN_LOG_LEVEL": "log_level",
 }
 
@@ -97,7 +99,7 @@ RANGES = {
     "workers": (0, 256),
     "queue": (1, 1_000_000),
     "batch": (1, 1_000),
-    "cached_licenses": (1, 100_000_000),
+    "cache_bytes": (2**24, 2**40),
     "max_overdraft": (0, 1_000_000),
     "token_rate": (0, 1_000_000),
     "key_rate": (0, 1_000_000),
@@ -135,6 +137,12 @@ def _networks_or_none(name: str, text: str) -> tuple[Network, ...]:
 
 def _words(_name: str, text: str) -> tuple[str, ...]:
     return tuple(part.strip().lower() for part in text.split(",") if part.strip())
+
+
+def _signer(name: str, text: str) -> str:
+    if text.lower() not in ("auto", "openssl"):
+        raise ConfigError(f"{name} must be auto or openssl.")
+    return text.lower()
 
 
 def _level(name: str, text: str) -> str:
@@ -219,6 +227,7 @@ PARSERS: Mapping[str, Callable[[str, str], object]] = {
     "log_addresses": _flag,
     "usage_without_stripe": _flag,
     "log_level": _level,
+    "signer": _signer,
     "database_url": _address,
     "redis_url": _address,
     "portal_url": _portal,
@@ -226,19 +235,46 @@ PARSERS: Mapping[str, Callable[[str, str], object]] = {
 }
 
 
+def given(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables of ours that the environment sets to something, as they stand there."""
+    environment = os.environ if environment is None else environment
+    return {name: environment[name] for name in VARIABLES if environment.get(name)}
+
+
 def load(environment: Mapping[str, str] | None = None, **overrides: object) -> Config:
     """Return the settings that the environment gives, `overrides` (of the command line) before them.
 
     Raises `ConfigError` for a value that cannot be used and for a KEYTURN_* variable that does not exist.
     """
-    environment = os.environ if environment is None else environment
-    unknown = sorted(name for name in environment if name.startswith("KEYTURN_") and name not in VARIABLES)
-    if unknown:
+    if unknown := _unknown(environment):
         raise ConfigError(f"Unknown setting {', '.join(unknown)}. Known: {', '.join(sorted(VARIABLES))}.")
-    values: dict[str, object] = {}
-    for variable, name in VARIABLES.items():
-        if text := environment.get(variable, ""):
-            values[name] = PARSERS[name](variable, text) if name in PARSERS else text
+    values = {VARIABLES[name]: _parsed(name, text) for name, text in given(environment).items()}
+    return _made(values, overrides)
+
+
+def examine(environment: Mapping[str, str] | None = None, **overrides: object) -> tuple[Config, dict[str, str]]:
+    """Return the settings that can be used, and what is wrong with the others by variable, instead of raising it."""
+    wrong = dict.fromkeys(_unknown(environment), "there is no such setting")
+    values = {}
+    for name, text in given(environment).items():
+        try:
+            values[VARIABLES[name]] = _parsed(name, text)
+        except ConfigError as error:
+            wrong[name] = str(error)
+    return _made(values, overrides), wrong
+
+
+def _unknown(environment: Mapping[str, str] | None) -> list[str]:
+    environment = os.environ if environment is None else environment
+    return sorted(name for name in environment if name.startswith("KEYTURN_") and name not in VARIABLES)
+
+
+def _parsed(variable: str, text: str) -> object:
+    parse = PARSERS.get(VARIABLES[variable])
+    return parse(variable, text) if parse else text
+
+
+def _made(values: Mapping[str, object], overrides: Mapping[str, object]) -> Config:
     known = {each.name for each in fields(Config)}
-    values.update({name: value for name, value in overrides.items() if name in known and value is not None})
-    return Config(**values)  # type: ignore[arg-type]  # each value was made by the parser of its field
+    before = {name: value for name, value in overrides.items() if name in known and value is not None}
+    return Config(**{**values, **before})  # type: ignore[arg-type]  # each value was made by the parser of its field

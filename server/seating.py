@@ -48,7 +48,7 @@ class Seating:
         """
         try:
             async with asyncio.timeout(PATIENCE), AsyncExitStack() as closing:
-                ledger = Ledger(self._dsn, self._reads, queue=1, batch=1, licenses=1, on_connect=_forget_nothing)
+                ledger = Ledger(self._dsn, self._reads, queue=1, batch=1, cache_bytes=1, on_connect=_forget_nothing)
                 closing.push_async_callback(ledger.close)
                 await ledger.open()
                 # Without Valkey it stays closed: then it tries to reach none, and the leases table decides.

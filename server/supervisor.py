@@ -25,8 +25,11 @@ from server.account import ensure
 from server.config import Config, ConfigError
 from server.engine import forget_engines, own, write_engines
 from server.jobs import JOBS, Place, repeat, valkey_time
+from server.live.page import Live
 from server.ops import Ops, Slot
 from server.signing_keys import passphrase
+from server.systemd import READY, RELOADING, STOPPING, inherited, notify
+from server.workers import READY_SECONDS, Workers
 from storage.embedded.home import prepare
 from storage.embedded.postgres import Postgres
 from storage.embedded.valkey import Valkey
@@ -34,10 +37,7 @@ from storage.postgres.admin import administration
 from storage.postgres.migrate import migrate
 from storage.postgres.retention import Periods
 
-DRAIN_SECONDS = 12.0
-READY_SECONDS = 60.0
 OPS_KEEP_ALIVE_SECONDS = 75.0
-QUICK_DEATH_SECONDS = 2.0
 PAUSE_SECONDS = 1.0
 FAILED = 1
 
@@ -66,10 +66,10 @@ class Supervisor:
     def __init__(self, config: Config, *, with_demo: bool) -> None:
         self._config = config
         self._with_demo = with_demo
-        self._workers: dict[int, asyncio.subprocess.Process] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
-        self._draining = False
+        self._replace = asyncio.Event()
+        self._terminal = [descriptor for descriptor in range(3) if os.isatty(descriptor)]
         self._announced = False
         self._failed = False
         self._postgres_dsn = config.database_url
@@ -78,16 +78,22 @@ class Supervisor:
         self._run = Path(tempfile.mkdtemp(prefix="keyturn-run-"))
         count = config.workers or os.cpu_count() or 1
         self._slots = [Slot(str(self._run / f"worker-{slot}.sock")) for slot in range(count)]
+        metrics.workers.set(count)
         self._demo: demo.Demo | None = None
 
     async def run(self) -> int:
-        """Start everything, serve until SIGTERM or SIGINT, stop everything. Returns the exit code."""
+        """Start everything, serve until SIGTERM or SIGINT, stop everything. Returns the exit code.
+
+        SIGHUP has the workers replaced one by one.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(shutil.rmtree, self._run, ignore_errors=True)
-            listening = stack.enter_context(_bind(self._config.host, self._config.port))
+            given = inherited(os.environ, os.getpid())
+            listening = stack.enter_context(given or _bind(self._config.host, self._config.port))
             ops_socket = stack.enter_context(_bind(self._config.ops_host, self._ops_port(listening)))
             if not (self._postgres_dsn and self._redis_url):
                 stack.enter_context(own(self._config.data))  # given up only when the engines have ended
@@ -96,18 +102,25 @@ class Supervisor:
             stack.push_async_callback(self._end_tasks)  # before that: they would start an engine again
             await self._start_engines()
             await self._prepare_database()
-            stack.push_async_callback(self._end_workers)
-            for slot in range(len(self._slots)):
-                await self._start_worker(slot, listening)
-            runner = web.AppRunner(self._ops().application(), access_log=None, keepalive_timeout=OPS_KEEP_ALIVE_SECONDS)
+            workers = self._make_workers(listening)
+            stack.push_async_callback(self._end_workers, workers)
+            await workers.start()
+            ops = self._ops()
+            live = Live(ops, lambda: workers.pids)
+            application = ops.application(live.routes())
+            runner = web.AppRunner(application, access_log=None, keepalive_timeout=OPS_KEEP_ALIVE_SECONDS)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             await web.SockSite(runner, ops_socket).start()
             if await self._until_ready():
-                self._announce(listening, ops_socket)
+                self._announce(listening, ops_socket, workers)
+                self._spawn(self._replace_on_demand(workers))
+                await stack.enter_async_context(live.kept())  # ends before the workers do, whom it asks
                 for job in JOBS:
                     self._spawn(repeat(job, self._place()))
+                notify(os.environ.get("NOTIFY_SOCKET", ""), READY)
                 await self._stop.wait()
+            notify(os.environ.get("NOTIFY_SOCKET", ""), STOPPING)
             log.info("supervisor.draining")
             listening.close()  # nobody new: whoever is connected gets an answer
         log.info("supervisor.stopped")
@@ -146,6 +159,7 @@ class Supervisor:
     async def _watch_engine(self, name: str, engine: Engine) -> None:
         """Start the engine again whenever it ends, until the end of all."""
         metrics.engine_up.labels(name).set(1)
+        metrics.engine_restarts.labels(name)  # at 0 from the start
         while True:
             code = await engine.wait()
             metrics.engine_up.labels(name).set(0)
@@ -176,55 +190,41 @@ class Supervisor:
 
     # Workers
 
-    async def _start_worker(self, slot: int, listening: socket.socket) -> None:
-        path = self._slots[slot].path
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)  # noqa: PTH108 (a moment, and not for pathlib in a coroutine)
-        environment = {
-            **os.environ,
-            "DATA": str(self._config.data),
-            "DATABASE_URL": self._postgres_dsn,
-            "REDIS_URL": self._redis_url,
-        }
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "server.worker", f"--slot={slot}", f"--socket={listening.fileno()}", f"--ops={path}",
-            f"--parent={os.getpid()}", pass_fds=(listening.fileno(),), env=environment, process_group=0,
+    def _make_workers(self, listening: socket.socket) -> Workers:
+        engines = {"DATABASE_URL": self._postgres_dsn, "REDIS_URL": self._redis_url}
+        environment = {**os.environ, "DATA": str(self._config.data), **engines}
+        return Workers(
+            self._slots, listening.fileno(), environment,
+            stop=self._stop, spawn=self._spawn, changed=self._workers_changed,
         )  # fmt: skip
-        self._workers[slot] = process
-        self._spawn(self._watch_worker(slot, process, listening))
 
-    async def _watch_worker(self, slot: int, process: asyncio.subprocess.Process, listening: socket.socket) -> None:
-        """Start another worker when this one ends."""
-        started = time.monotonic()
-        code = await process.wait()
-        if self._draining or self._stop.is_set():
-            return
-        log.error("worker.ended", slot=slot, code=code)
-        self._slots[slot].ended()
-        metrics.worker_restarts.inc()
-        if time.monotonic() - started < QUICK_DEATH_SECONDS:
-            await asyncio.sleep(PAUSE_SECONDS)
-        await self._start_worker(slot, listening)
+    def _workers_changed(self, pids: list[int]) -> None:
         if self._demo is not None and self._announced:
-            self._demo.write(worker_pids=self._pids())
+            self._demo.write(worker_pids=pids)
 
-    async def _end_workers(self) -> None:
-        """Let the workers answer what they have; end those that take too long."""
-        self._draining = True
-        running = [process for process in self._workers.values() if process.returncode is None]
-        for process in running:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-        if running:
-            _, late = await asyncio.wait([asyncio.ensure_future(each.wait()) for each in running], timeout=DRAIN_SECONDS)
-            for process in running if late else ():
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+    def _hung_up(self) -> None:
+        """Tell a terminal that was closed, which ends what runs in it, from somebody who wants new workers."""
+        if not self._terminal or any(map(os.isatty, self._terminal)):
+            self._replace.set()
+            return
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in self._terminal:
+            os.dup2(nowhere, descriptor)  # the log's lines would be errors
+        self._stop.set()
+
+    async def _replace_on_demand(self, workers: Workers) -> None:
+        while True:
+            await self._replace.wait()
+            self._replace.clear()
+            notify(os.environ.get("NOTIFY_SOCKET", ""), f"{RELOADING}\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            if await workers.replace():
+                log.info("supervisor.replaced", workers=len(self._slots))
+            notify(os.environ.get("NOTIFY_SOCKET", ""), READY)
+
+    async def _end_workers(self, workers: Workers) -> None:
+        await workers.end()
         for slot in self._slots:
             await slot.close()
-
-    def _pids(self) -> list[int]:
-        return [self._workers[slot].pid for slot in sorted(self._workers)]
 
     # Watching
 
@@ -232,7 +232,7 @@ class Supervisor:
         return Ops(self._slots, self._state, (self._config.ops_host, *self._config.ops_names))
 
     async def _state(self) -> dict[str, bool]:
-        return {"draining": self._draining or self._stop.is_set(), "valkey": await valkey_time(self._redis_url) is not None}
+        return {"draining": self._stop.is_set(), "valkey": await valkey_time(self._redis_url) is not None}
 
     async def _until_ready(self) -> bool:
         """Wait until every worker serves; False if told to stop before."""
@@ -246,7 +246,7 @@ class Supervisor:
             await asyncio.sleep(0.05)
         return False
 
-    def _announce(self, listening: socket.socket, ops_socket: socket.socket) -> None:
+    def _announce(self, listening: socket.socket, ops_socket: socket.socket, workers: Workers) -> None:
         url, ops_url = _url(listening), _url(ops_socket)
         self._announced = True
         log.info("supervisor.serving", url=url, ops_url=ops_url, workers=len(self._slots))
@@ -255,7 +255,7 @@ class Supervisor:
                 url=url,
                 ops_url=ops_url,
                 supervisor_pid=os.getpid(),
-                worker_pids=self._pids(),
+                worker_pids=workers.pids,
                 postgres_dsn=self._postgres_dsn,
                 redis_url=self._redis_url,
             )
@@ -280,9 +280,11 @@ class Supervisor:
             self._stop.set()
 
     async def _end_tasks(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Cancel until all have ended: what a library is in the middle of may take the first cancellation for its own."""
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=PAUSE_SECONDS)
 
 
 async def serve(config: Config, *, demo: bool) -> int:

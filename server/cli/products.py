@@ -15,7 +15,7 @@ LONGEST_DATA_NAME, LONGEST_DATA_TEXT = 100, 10_000  # protocol: data objects
 
 TYPES = {"normal": FeatureType.NORMAL, "time-limited": FeatureType.TIME_LIMITED, "trial": FeatureType.TRIAL}
 TYPE_NAMES = {kind: name for name, kind in TYPES.items()}
-_UNNAMED = tuple(Feature(f"F{number}", FeatureType.NORMAL) for number in range(1, FEATURES + 1))
+UNNAMED = tuple(Feature(f"F{number}", FeatureType.NORMAL) for number in range(1, FEATURES + 1))
 
 FeatureTexts = Annotated[
     list[str] | None,
@@ -42,7 +42,7 @@ def product_add(
 ) -> None:
     """Add a product and print its id."""
     check_name(name)
-    features = _features(_UNNAMED, feature or ())
+    features = _features(UNNAMED, feature or ())
     objects = [_data_object(text) for text in data or ()]
 
     async def add(desk: Desk) -> int:
@@ -88,7 +88,7 @@ def product_set(
     """Change a product: what is not named stays as it is. It holds for every call that begins afterwards."""
     if name is not None:
         check_name(name)
-    _features(_UNNAMED, feature or ())
+    _features(UNNAMED, feature or ())
     objects = [_data_object(text) for text in data or ()]
     removed = remove_data or []
 
@@ -175,7 +175,7 @@ def data_json(objects: Sequence[DataObject]) -> list[dict[str, object]]:
 def _product_row(product: Product) -> tuple[str, ...]:
     features = [
         f"F{number} {name} ({TYPE_NAMES[kind]})"
-        for number, ((name, kind), unnamed) in enumerate(zip(product.features, _UNNAMED, strict=True), 1)
+        for number, ((name, kind), unnamed) in enumerate(zip(product.features, UNNAMED, strict=True), 1)
         if (name, kind) != unnamed
     ]
     return (

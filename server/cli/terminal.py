@@ -53,11 +53,14 @@ def when(time: int | None) -> str:
     return "" if time is None else f"{datetime.datetime.fromtimestamp(time, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table. Its cells are plain text, escaped here; what does not fit is folded, never cut."""
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], whole: Sequence[str] = ()) -> None:
+    """Print a table. Its cells are plain text, escaped here; what does not fit is folded, never cut.
+
+    The columns in `whole` are folded last.
+    """
     grid = Table(title=title, title_justify="left")
     for column in columns:
-        grid.add_column(column, overflow="fold")
+        grid.add_column(column, overflow="fold", no_wrap=column in whole)
     for row in rows:
         grid.add_row(*(shown(cell) for cell in row))
     OUT.print(grid)

@@ -14,7 +14,7 @@ import asyncpg
 from storage.errors import Broken, Conflict, NoLicense, NoProduct
 from storage.postgres import rows
 from storage.postgres.connect import UNIQUE_VIOLATION, close, connect, refused_with, translated
-from storage.postgres.rows import LICENSE_LOAD
+from storage.postgres.rows import LICENSE_LOAD, Address
 from storage.postgres.sql import statements
 from storage.records import Account, Edit, Feature, Product
 from storage.stamps import new_stamp
@@ -273,7 +273,7 @@ class Admin:
         await self._connection.execute(OBJECT_LOG["add"], *Edit(account_id, now, *what, action, BY_HAND, text))
 
     async def _product(self, account_id: int, product_id: int) -> Product | None:
-        row = await self._connection.fetchrow(LICENSE_LOAD, account_id, product_id, "", [])
+        row = await self._connection.fetchrow(LICENSE_LOAD, *rows.sought([Address(account_id, product_id, "")], []))
         return None if row is None else rows.loaded(row).product
 
     async def _locked(self, account_id: int, product_id: int) -> Product | None:

@@ -104,5 +104,8 @@ async def close(connection: asyncpg.Connection) -> None:
     """Close a connection in order, or cut it if that takes too long."""
     try:
         await connection.close(timeout=1)
-    except (*LOST, asyncpg.PostgresError, asyncio.CancelledError):
+    except asyncio.CancelledError:
+        connection.terminate()
+        raise
+    except (*LOST, asyncpg.PostgresError):
         connection.terminate()

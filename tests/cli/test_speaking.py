@@ -29,8 +29,9 @@ def paths() -> list[tuple[str, ...]]:
 
 def test_all_commands_are_there() -> None:
     assert {" ".join(path) for path in paths()} == {
-        "serve", "migrate", "account show", "account export-key", "product add", "product list", "product set", "token add",
-        "token list", "token revoke", "key add", "key show", "seats list", "seats free", "usage",
+        "serve", "init", "migrate", "account show", "account export-key", "product add", "product list", "product set",
+        "token add", "token list", "token revoke", "key add", "key show", "seats list", "seats free", "usage", "backup",
+        "restore", "restored", "load-demo", "bench", "doctor", "config",
     }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from storage.postgres.batch import Batch, Call
 from storage.postgres.lane import Lane
 from storage.postgres.ledger import Ledger
 from storage.postgres.rows import Address
-from storage.postgres.upkeep import forget_leases
+from storage.postgres.upkeep import forget_leases, held_leases
 from storage.records import Change, Epoch, Lease, LeaseKind, License, Verdict
 from storage.stamps import new_stamp
 
@@ -472,6 +472,13 @@ async def test_rows_that_ended_or_were_released_over_ten_minutes_ago_are_removed
     assert await forget_leases(world.dsn, at(0)) == 2
     assert [row.code for row in await world.leases(key)] == ["ended nine minutes ago", "released nine minutes ago", "taken"]
     assert await forget_leases(world.dsn, at(0)) == 0
+
+
+async def test_seats_are_counted_that_have_not_ended_and_were_not_released(world: World) -> None:
+    key, other = await world.license(), await world.license()
+    await put(world, key, leased("held", expires=NOW + 1), leased("ended", expires=NOW))
+    await put(world, other, leased("held", expires=NOW + 600), leased("released", expires=NOW + 1, released=True))
+    assert await held_leases(world.dsn, at(0)) == 2
 
 
 async def test_all_rows_are_walked_over_however_many_are_looked_at_at_once(

@@ -20,7 +20,7 @@ from server.methods import METHODS
 from server.ops import Merged, Sample, Slot
 
 OUTCOMES = ("claimed", "renewed", "promoted", "refused", "released")
-LABELS = {"method", "code", "cause", "stage", "outcome", "to", "engine", "what", "le"}
+LABELS = {"method", "code", "cause", "stage", "outcome", "to", "engine", "what", "signer", "le"}
 
 
 async def fetch(live: Live, path: str, **headers: str) -> tuple[int, str]:
@@ -61,7 +61,7 @@ async def test_readiness_shows_that_valkey_does_not_answer_and_does_not_need_it(
     assert await ready(live) == READY
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/", "/live.json", "/live/page.js"])
 async def test_the_ops_port_answers_to_its_own_names_only(live: Live, behind_proxies: Live, path: str) -> None:
     port = live.demo["ops_url"].rpartition(":")[2]
     for host in ("localhost", f"localhost:{port}", f"127.0.0.1:{port}", "[::1]", f"[::1]:{port}", "LOCALHOST"):
@@ -80,9 +80,9 @@ async def test_the_ops_port_answers_to_its_own_names_only(live: Live, behind_pro
 
 
 async def test_nothing_else_is_served_there_and_nothing_of_it_on_the_api_port(live: Live) -> None:
-    for path in ("/", "/api/key/GetKey", "/metrics/x"):
+    for path in ("/x", "/api/key/GetKey", "/metrics/x", "/live/", "/live/history.py"):
         assert (await fetch(live, path))[0] == 404
-    for path in ("/healthz", "/readyz", "/metrics"):
+    for path in ("/healthz", "/readyz", "/metrics", "/", "/live.json", "/live/page.js"):
         answer = await ask(live.url, request(path))
         assert (answer.status, answer.json["result"]) == (404, 1)
 

@@ -21,13 +21,28 @@ def statements(name: str) -> Mapping[str, str]:
     return named
 
 
-def migrations() -> list[tuple[int, str, str]]:
-    """Return (number, name, statements) of every migration in order; the numbers run from 1 without a gap."""
-    found = sorted(
-        (each for each in files(__package__).joinpath("migrations").iterdir() if each.name.endswith(".sql")),
-        key=lambda each: each.name,
-    )
-    listed = [(int(each.name[:4]), each.name.removesuffix(".sql"), each.read_text(encoding="utf-8")) for each in found]
+Migration = tuple[int, str, str]  # number, name, statements
+
+
+def migrations() -> list[Migration]:
+    """Return every migration in order; the numbers run from 1 without a gap."""
+    listed = _listed("")
     if [number for number, _, _ in listed] != list(range(1, len(listed) + 1)):
         raise RuntimeError("The migrations in storage/postgres/sql/migrations are not numbered 0001, 0002, … without a gap.")
     return listed
+
+
+def finishes() -> list[Migration]:
+    """Return the second parts of those migrations that have one, in order: what is taken away once no older program runs."""
+    listed, known = _listed(".finish"), {name for _, name, _ in _listed("")}
+    if unknown := [name for _, name, _ in listed if name not in known]:
+        raise RuntimeError(f"There is a second part of migrations that have no first: {', '.join(unknown)}.")
+    return listed
+
+
+def _listed(part: str) -> list[Migration]:
+    """Return the files `NNNN_name.sql`, or with a part `NNNN_name.part.sql`."""
+    names = re.compile(rf"(\d{{4}})_\w+(?={re.escape(part)}\.sql$)")
+    folder = files(__package__).joinpath("migrations")
+    found = [(match, each) for each in folder.iterdir() if (match := names.match(each.name))]
+    return sorted((int(match[1]), match[0], each.read_text(encoding="utf-8")) for match, each in found)
