@@ -187,7 +187,8 @@ class Claim(NamedTuple):
         live = told.model.live(told.set.now)
         listed = live if len(expected) > REFUSAL and len(live) <= self.most else {}
         assert reply[: len(expected)] == expected
-        assert sorted(read([*itertools.chain(*reply[len(expected) :])])) == sorted(row.listed(code) for code, row in listed.items())
+        seats = read([*itertools.chain(*reply[len(expected) :])])
+        assert sorted(seats) == sorted(row.listed(code) for code, row in listed.items())
         if reply[0] == 2:
             told.granted.append((self.code, reply))
         ended = [each.expires for each in read(told.set.show()[3]) if each.expires <= told.set.now]
