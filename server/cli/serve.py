@@ -35,7 +35,7 @@ def serve(
         int | None, typer.Option(min=RANGES["workers"][0], max=RANGES["workers"][1], help="Processes; 0: one per core.")
     ] = None,
 ) -> None:
-    """Run the server until SIGTERM or Ctrl-C.
+    """Run the server until SIGTERM or Ctrl-C. SIGHUP replaces its workers one by one, for a new version.
 
     Without DATABASE_URL and REDIS_URL it starts PostgreSQL and Valkey as children of its own.
     """

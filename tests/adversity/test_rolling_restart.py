@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -202,10 +203,20 @@ async def test_a_server_told_to_stop_while_it_replaces_workers_leaves_none_behin
 
 
 @pytest.fixture
-def on_terminal(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+def told(folder: Path) -> Iterator[socket.socket]:
+    """What systemd would listen at."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(folder / "notify"))
+        listening.settimeout(READY_SECONDS)
+        yield listening
+
+
+@pytest.fixture
+def on_terminal(folder: Path, told: socket.socket) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     """A server that was started in a terminal, and that terminal's other end."""
     ours, its = os.openpty()
-    environment = {**os.environ, "PORT": "0", "DATA": str(folder / "data"), "WORKERS": "1"}
+    settings = {"PORT": "0", "DATA": str(folder / "data"), "WORKERS": "1", "NOTIFY_SOCKET": told.getsockname()}
+    environment = {**os.environ, **settings}
     program = Path(sys.executable).with_name("keyturn")
     # A session of its own whose controlling terminal this becomes, as a shell in a terminal has it.
     lead = "import os, sys, fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
@@ -231,13 +242,16 @@ def said(terminal: int, word: bytes) -> None:
 
 
 async def test_a_terminal_that_is_closed_ends_the_server_and_sighup_from_elsewhere_does_not(
-    on_terminal: tuple["subprocess.Popen[bytes]", int],
+    on_terminal: tuple["subprocess.Popen[bytes]", int], told: socket.socket
 ) -> None:
     process, terminal = on_terminal
     async with asyncio.timeout(READY_SECONDS):
         await asyncio.to_thread(said, terminal, b"supervisor.serving")
         process.send_signal(signal.SIGHUP)
         await asyncio.to_thread(said, terminal, b"supervisor.replaced")
+    assert told.recv(100) == b"READY=1"
+    assert told.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+    assert told.recv(100) == b"READY=1"
     family = tree(process.pid)
     os.close(terminal)
     assert await asyncio.to_thread(process.wait, 30) == 0
