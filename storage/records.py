@@ -7,6 +7,7 @@ Times are whole Unix seconds (UTC). A `stamp` is 63 random bits that name one st
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, replace
 from enum import IntEnum
+from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from storage.frozen import frozen
@@ -252,9 +253,12 @@ class Lease(NamedTuple):
         return not self.released and self.expires > now
 
 
+_BY_START = attrgetter("start", "code")
+
+
 def in_order(leases: Iterable[Lease]) -> tuple[Lease, ...]:
     """Return leases as they are shown: in order of start, then code."""
-    return tuple(sorted(leases, key=lambda lease: (lease.start, lease.code)))
+    return tuple(sorted(leases, key=_BY_START))
 
 
 def living(leases: Iterable[Lease], now: int) -> tuple[Lease, ...]:
@@ -284,7 +288,8 @@ class Claim(NamedTuple):
 
     `epoch` and `limit` are what it was decided under, `now` is the server's time. The set has the lease until `kept`,
     which may be later than was answered, and had it as `was` (None: the seat is newly taken). `run` names the life of the
-    server that answered. `leases` are all that were in the set then, if they were asked for.
+    server that answered. `leases` are all that live in the set, in order, this one as it was granted, if they were asked
+    for.
     """
 
     lease: Lease | None

@@ -1,5 +1,6 @@
 """Calls about floating seats: claim, have the verdict committed, finish in Valkey; over again while the license moves."""
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -21,7 +22,10 @@ A = TypeVar("A")
 
 
 class Taken(NamedTuple):
-    """A seat that is committed: the license, its lease (None where machines are not counted), and all leases if known."""
+    """A seat that is committed: the license, its lease (None where machines are not counted), and all leases if known.
+
+    They are in order, and have that lease as it is committed.
+    """
 
     license: License
     seat: Lease | None
@@ -37,8 +41,9 @@ async def take(svc: Services, ask: requests.Activate, now: int, *, lists: bool =
     for number in range(1, ROUNDS + 1):
         claim = None
         if floating.needs_seat(license_, caller):
-            with metrics.claim_seconds.time():
-                claim = await svc.seats.claim(license_, wish, lists=lists)
+            started = time.perf_counter()
+            claim = await svc.seats.claim(license_, wish, lists=lists)
+            metrics.claim_seconds.observe(time.perf_counter() - started)
         code_hash = None
         if license_.trial_activation:  # no others need it
             code_hash = svc.signers[caller.token.account_id].keyed_hash(ask.product_id, ask.machine_code)
@@ -47,7 +52,9 @@ async def take(svc: Services, ask: requests.Activate, now: int, *, lists: bool =
         decided = await _claimed(svc, ask, told, license_.id, claim)
         if decided.answer is not Again.CLAIM:
             metrics.seat_rounds.observe(number)
-            return Taken(decided.license, _lease(decided.answer), claim.leases if isinstance(claim, Claim) else None)
+            seat = _lease(decided.answer)
+            leases = claim.leases if isinstance(claim, Claim) and seat is not None else None
+            return Taken(decided.license, seat, leases)
         metrics.claims_again.inc()
         license_ = decided.license
     raise Busy("a floating seat was claimed five times")
@@ -92,8 +99,10 @@ async def _claimed(
 
 
 async def _decided(svc: Services, ask: requests.LicenseAsk, rule: Rule[A]) -> Decided[A]:
-    with metrics.decide_seconds.time():
-        return await svc.ledger.decide(ask.caller.token, ask.product_id, ask.key, rule)
+    started = time.perf_counter()
+    decided = await svc.ledger.decide(ask.caller.token, ask.product_id, ask.key, rule)
+    metrics.decide_seconds.observe(time.perf_counter() - started)
+    return decided
 
 
 def _lease(answer: floating.Answer) -> Lease | None:

@@ -23,7 +23,7 @@ class Own(NamedTuple):
     """What the license shows of its caller even where machines are hidden: a machine code, or a floating seat.
 
     `floats` is for a call that asked for a seat, if none was needed: before model version 3 it lists nothing else.
-    `leases` are all seats, where they are known already.
+    `leases` are all seats in order, its own among them, where they are known already.
     """
 
     code: str | None = None
@@ -77,8 +77,7 @@ async def _seats(svc: Services, ask: Ask, license_: License, own: Own) -> _Seats
     lists, counts = _lists(ask), _counts(ask)
     leases: Sequence[Lease] = ()
     if license_.epoch.number and (lists or counts):
-        known = await svc.seats.live(license_) if own.leases is None else own.leases
-        leases = _with_own(known, own.seat)
+        leases = _with_own(await svc.seats.live(license_), own.seat) if own.leases is None else own.leases
     used = len(leases) if counts else 0
     if leases and lists:
         return _Seats(encode.rows(license_, leases), used)

@@ -70,7 +70,7 @@ def activate(
     if lease is None:
         return Verdict(Code.LIMIT, entry=entry(State.FLOATING_LIMIT, now=decision.now))
     row = entry(_SEATED[lease.kind], now=decision.now, floating_expires=lease.expires)
-    return _kept(license, lease, _counted(license, wish.code, code_hash, decision), Verdict(lease, entry=row))
+    return _kept(license, lease, Verdict(lease, _counted(license, wish.code, code_hash, decision), row, lease=lease))
 
 
 def deactivate(license: License, *, peek: Peek | ByTable | None, code: str, caller: Caller, now: int) -> Verdict[Answer]:
@@ -87,7 +87,7 @@ def deactivate(license: License, *, peek: Peek | ByTable | None, code: str, call
     released = _released(license, peek, code)
     if released is None:
         return Verdict(Again.CLAIM)
-    return _kept(license, released, None, Verdict(None, entry=entry(State.RELEASED, now=released.time)))
+    return _kept(license, released, Verdict(None, entry=entry(State.RELEASED, now=released.time), lease=released))
 
 
 def free(license: License, *, peek: Peek | ByTable, code: str, caller: Caller) -> Verdict[Answer]:
@@ -101,7 +101,7 @@ def free(license: License, *, peek: Peek | ByTable, code: str, caller: Caller) -
         return Verdict(Again.CLAIM)
     entry = license_entry(license, State.RELEASED, caller=caller, now=released.time, code=code)
     edit = Edit(license.account_id, released.time, "Key", license.id, "FreeSeat", caller.token.id, "{}")
-    return _kept(license, released, None, Verdict(None, entry=entry, edit=edit))
+    return _kept(license, released, Verdict(None, entry=entry, edit=edit, lease=released))
 
 
 def seat(leases: Mapping[str, Lease], wish: Wish, *, limit: int, epoch: int, now: int) -> Lease | None:
@@ -222,8 +222,8 @@ def _counted(license: License, code: str, code_hash: bytes | None, decision: _De
     return Change(counted_code=code_hash, expires=expires, ever_activated=None if license.ever_activated else True)
 
 
-def _kept(license: License, lease: Lease, change: Change | None, verdict: Verdict[Answer]) -> Verdict[Answer]:
-    """Return the verdict with the row to be written: a change of the license where its table decides, else beside it."""
-    if license.epoch.by_table:
-        return replace(verdict, change=replace(change or Change(), lease=lease))
-    return replace(verdict, change=change, lease=lease)
+def _kept(license: License, lease: Lease, verdict: Verdict[Answer]) -> Verdict[Answer]:
+    """Return the verdict, beside which a row is to be written, so that it changes the license where its table decides."""
+    if not license.epoch.by_table:
+        return verdict
+    return replace(verdict, change=replace(verdict.change or Change(), lease=lease), lease=None)

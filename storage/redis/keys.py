@@ -11,8 +11,7 @@ def seats_key(installation: str, license_id: int) -> bytes:
     """Return the key of a license's seats.
 
     Installations may share a server. The tag in braces keeps the keys of one shard together on a cluster. The 2 stands for
-    how leases are packed: while an older program runs beside this one, each has a set of its own, and the epoch says whose
-    counts.
+    how leases are packed: while an older program runs beside this one each has its own set, and the epoch says which counts.
     """
     return b"keyturn:%s:{s%03d}:2:seats:%d" % (installation.encode(), license_id % SHARDS, license_id)
 

@@ -1,14 +1,20 @@
-"""Packs leases as the scripts of the seats keep them, and reads what these answer, in the order told at their heads."""
+"""Packs leases as the scripts of the seats keep them, and reads what these answer, in an order that each tells at its head.
 
-from collections.abc import Sequence
+What comes from the scripts is numbers, but for leases: they are ours.
+"""
+
+from collections.abc import Iterator, Sequence
 from struct import Struct
 from typing import Any, NamedTuple
 
-from storage.records import Claim, Held, Lease, LeaseKind, Peek, Wish
+from storage.records import Claim, Held, Lease, LeaseKind, Peek, Wish, in_order
 from storage.redis.keys import HEAD, field_of
 
 LOOK = 3  # the claim script: the table must say whether a lease above the limit is committed
+REFUSED = 1
 TOO_MANY = 1  # the list script: there are more leases than were asked for
+new = tuple.__new__
+NO_SEQ = -1  # seqs of claims begin at 1, those of seeds are 0
 KINDS = {int(kind): kind for kind in LeaseKind}
 NUMBERS = Struct("<BIIIQ")  # of a lease, as in set.lua: kind, start, time, expires, seq
 
@@ -17,7 +23,7 @@ class Reply(NamedTuple):
     """What a script answered, and the life of the server that did."""
 
     run: bytes
-    values: Sequence[Any]  # numbers, but for leases: the scripts are ours
+    values: Sequence[Any]
 
     @property
     def seeded(self) -> bool:
@@ -57,13 +63,13 @@ def seeded(lease: Lease) -> tuple[bytes, bytes]:
 
 def claim(reply: Reply, wish: Wish, limit: int) -> Claim:
     """Read the answer of the claim script."""
-    _, epoch, now, *granted = reply.values
-    if not granted:
+    if reply.values[0] == REFUSED:
+        _, epoch, now = reply.values
         return Claim(None, epoch, limit, now, run=reply.run)
-    kind, start, expires, seq, until, before, ended, *all_ = granted
+    _, epoch, now, kind, start, expires, seq, until, before, ended, *all_ = reply.values
     lease = Lease(wish.code, KINDS[kind], start, now, expires, wish.friendly_name, wish.ip, epoch, seq)
     was = Held(KINDS[before], ended) if before else None
-    leases = _living(all_[0], epoch, now) if all_ else None
+    leases = in_order([*_living(all_[0], epoch, now, but=seq), lease]) if all_ else None
     return Claim(lease, epoch, limit, now, until, was, reply.run, leases)
 
 
@@ -76,17 +82,17 @@ def peek(reply: Reply) -> Peek:
 def listed(reply: Reply) -> Listed:
     """Read the answer of the list script, of a seeded set that has not too many leases."""
     _, epoch, now, all_ = reply.values
-    return Listed(epoch, _living(all_, epoch, now), now)
+    return Listed(epoch, tuple(_living(all_, epoch, now)), now)
 
 
-def _living(fields: Sequence[bytes], epoch: int, now: int) -> tuple[Lease, ...]:
-    """Read the fields of a set and their values, in turns: the leases that live, without the head."""
-    found = []
-    for field, packed in zip(fields[::2], fields[1::2], strict=True):
+def _living(fields: Sequence[bytes], epoch: int, now: int, but: int = NO_SEQ) -> Iterator[Lease]:
+    """Read the fields of a set and their values, in turns: the leases that live, but the one of a seq and the head."""
+    pairs = iter(fields)
+    for field, packed in zip(pairs, pairs, strict=True):
         if field == HEAD:
             continue
         kind, start, at, expires, seq = NUMBERS.unpack_from(packed)
-        if expires > now:
+        if expires > now and seq != but:
             ip, name, code = packed[NUMBERS.size :].decode().split("\0")
-            found.append(Lease(code or field.decode(), KINDS[kind], start, at, expires, name, ip, epoch, seq))
-    return tuple(found)
+            # Lease(…) takes half as long again, and there is one for each seat of a heartbeat's answer.
+            yield new(Lease, (code or field.decode(), KINDS[kind], start, at, expires, name, ip, epoch, seq, False))

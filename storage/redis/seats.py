@@ -38,6 +38,7 @@ PHANTOM_SECONDS = 10  # by then every claim is committed, or never will be
 MANY = 1_000  # leases; more are listed over the other connection
 SEED_PATIENCE = 5.0
 USED_SECONDS = 600  # a set used so lately does not go by itself (set.lua, KEEP)
+NOTED_SECONDS = 1.0  # between two notes of its use
 SUSPECT_SECONDS = 1.0
 LOST = ("absent", "run_id")
 
@@ -112,11 +113,10 @@ class Seats:
 
     async def claim(self, license: License, wish: Wish, *, lists: bool = False) -> Claim | ByTable:
         """See `ports.Seats`."""
-        most = MANY if lists else 0
-        claim = await self._claim(license, wish, most)
+        claim = await self._claim(license, wish, lists=lists)
         if isinstance(claim, Claim) and claim.lease is None and await self._a_phantom_holds(license.id, claim):
             await self._seed_anew(license.id, claim.epoch, "doubt")
-            claim = await self._claim(license, wish, most)
+            claim = await self._claim(license, wish, lists=lists)
         return claim
 
     async def peek(self, license: License, code: str) -> Peek | ByTable:
@@ -162,9 +162,9 @@ class Seats:
 
     # Claims
 
-    async def _claim(self, license: License, wish: Wish, most: int) -> Claim | ByTable:
+    async def _claim(self, license: License, wish: Wish, *, lists: bool) -> Claim | ByTable:
         field, code = field_of(wish.code)
-        limit = license.max_machines
+        limit, most = license.max_machines, MANY if lists else 0
         values = (field, wish.interval, limit, wish.overdraft, replies.kept(wish.ip, wish.friendly_name, code), most)
         reply = await self._ask(license, "claim", (*values, b""))
         if isinstance(reply, Reply) and reply.values[0] == replies.LOOK:
@@ -183,28 +183,36 @@ class Seats:
 
     async def _ask(self, license: License, script: str, values: Sequence[bytes | str | int]) -> Reply | ByTable:
         """Run a script on the license's set, seeded under the epoch that counts; or find that the table decides."""
-        reply = await self._decided(license, script, values)
         epoch = license.epoch
-        if not epoch.ready if isinstance(reply, ByTable) else reply.epoch != epoch.number:
+        reply = await self._reply(script, license.id, values) if epoch.by_valkey else None
+        if reply is not None and reply.epoch == epoch.number:  # nearly always
+            self._note_use(license.id, epoch.number)
+            return reply
+        found = await self._decided(license, script, values, reply)
+        if not epoch.ready if isinstance(found, ByTable) else found.epoch != epoch.number:
             self._forget(license)
-        return reply
+        return found
 
-    async def _decided(self, license: License, script: str, values: Sequence[bytes | str | int]) -> Reply | ByTable:
+    async def _decided(
+        self, license: License, script: str, values: Sequence[bytes | str | int], reply: Reply | None
+    ) -> Reply | ByTable:
+        """Go on as `_ask` until it is settled who decides; `reply` is to the script under the epoch of the license."""
         epoch, waited_for = license.epoch, 0
-        for _ in range(2 * ROUNDS):  # a round waits for a seed of others at most once, and raises at most once
+        for number in range(2 * ROUNDS):  # a round waits for a seed of others at most once, and raises at most once
             if not epoch.by_valkey:
                 if epoch.by_table and not await self._may_return(epoch):
                     return await self._by_table(license.id, epoch)
                 cause = "back" if epoch.by_table else "first"
             else:
-                reply = await self._reply(script, license.id, values)
+                if number > 0:
+                    reply = await self._reply(script, license.id, values)
                 if reply is None:
                     return await self._by_table(license.id, epoch)
                 known = epoch
                 if reply.seeded and reply.epoch != epoch.number:  # one of the two is old
                     epoch = await self._fresh(license.id)
                 if reply.epoch == epoch.number:
-                    self._used.put(license.id, Used(epoch.number, time.monotonic()))
+                    self._note_use(license.id, epoch.number)
                     return reply
                 # If somebody has raised the epoch just now, the set is on its way. Raised once more it would never be used,
                 # and two workers could go on like that for all of their rounds.
@@ -225,8 +233,9 @@ class Seats:
         A claim that got no reply may have been done; made anew it is a renewal.
         """
         for _ in range(2):
+            run = self._hot.run
             try:
-                return await self._run(script, license_id, values)
+                return Reply(run, await self._hot.script(script, [self._key(license_id)], [run, *values]))
             except Full as error:  # no reason to have the table decide, which is slower
                 raise Busy("the queue to Valkey is full") from error
             except Refused as error:
@@ -236,11 +245,6 @@ class Seats:
                 if not await self._soon_up():
                     return None
         return None
-
-    async def _run(self, script: str, license_id: int, values: Sequence[bytes | str | int]) -> Reply:
-        run = self._hot.run
-        answer = await self._hot.script(script, [self._key(license_id)], [run, *values])
-        return Reply(run, answer)
 
     async def _finish(self, license_id: int, script: str, run: bytes, values: tuple[bytes | int, ...]) -> None:
         """Change the set after a verdict. If that cannot be, the lease lapses, or is found when it stands in the way."""
@@ -268,6 +272,11 @@ class Seats:
             await self._wait_for_seed(license_id, epoch)
         return epoch
 
+    def _note_use(self, license_id: int, epoch: int) -> None:
+        used, now = self._used.get(license_id), time.monotonic()
+        if used is None or used.epoch != epoch or used.at + NOTED_SECONDS < now:
+            self._used.put(license_id, Used(epoch, now))
+
     def _suspect_others(self, license_id: int, cause: str) -> None:
         """Have the sets used lately seeded anew with one that was used lately and is gone: Valkey has lost them all."""
         now, used = time.monotonic(), self._used.get(license_id)
@@ -281,11 +290,11 @@ class Seats:
         """Wait a little until another worker has put a set of that epoch, raised just now, into Valkey."""
         if epoch.by_table or not self._recent(epoch):
             return
-        field, _ = field_of("")
         deadline = time.monotonic() + SEED_SECONDS
         with suppress(*NO_ANSWER):  # the next round finds out
             while time.monotonic() < deadline:
-                if (await self._run("peek", license_id, (field,))).epoch >= epoch.number:
+                run = self._hot.run
+                if Reply(run, await self._hot.script("peek", [self._key(license_id)], [run, b""])).epoch >= epoch.number:
                     return
                 await asyncio.sleep(SEED_POLL_SECONDS)
 

@@ -115,7 +115,7 @@ async def test_workers_that_trust_a_set_of_another_life_are_caught(
 ) -> None:
     """Valkey is restarted from a copy of its file that is some calls old, at a moment when nobody asks."""
     if not kept:
-        without(monkeypatch, "claim", "if set[RUN] ~= run then", "if false then")
+        without(monkeypatch, "claim", "if set[RUN] ~= ARGV[1] then", "if false then")
     async with (
         valkey_of_ours(APPENDS) as ours,
         proxy(ours.socket) as carrier,

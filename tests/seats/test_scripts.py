@@ -4,7 +4,6 @@ Stories are told to both. Those of `BOUNDARIES` are where scripts go wrong; each
 at a time, and then one of those stories must notice.
 """
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from struct import Struct
@@ -187,8 +186,8 @@ class Claim(NamedTuple):
         live = told.model.live(told.set.now)
         listed = live if len(expected) > REFUSAL and len(live) <= self.most else {}
         assert reply[: len(expected)] == expected
-        seats = read([*itertools.chain(*reply[len(expected) :])])
-        assert sorted(seats) == sorted(row.listed(code) for code, row in listed.items())
+        fields = [each for fields in reply[len(expected) :] for each in fields]
+        assert sorted(read(fields)) == sorted(row.listed(code) for code, row in listed.items())
         if reply[0] == 2:
             told.granted.append((self.code, reply))
         ended = [each.expires for each in read(told.set.show()[3]) if each.expires <= told.set.now]
@@ -432,29 +431,30 @@ SABOTAGES = [
     Sabotage("claim", "all < limit + overdraft", "all <= limit + overdraft"),
     Sabotage("claim", "all < limit + overdraft", "set[OVERDRAFT] < overdraft"),
     Sabotage("claim", "regular, all = set[REGULAR], set", "regular, all = set[REGULAR] + set[OVERDRAFT], set"),
-    Sabotage("claim", "set[mine[KIND]] = set[mine[KIND]] - 1", ""),
-    Sabotage("claim", "(before > 0 or not looked)", "before > 0"),
-    Sabotage("claim", "(before > 0 or not looked)", "true"),
+    Sabotage("claim", "set[before] = set[before] - 1", ""),
+    Sabotage("claim", "(ended > now or not looked)", "ended > now"),
+    Sabotage("claim", "(ended > now or not looked)", "true"),
     Sabotage("claim", "set[before] = set[before] + 1", ""),
-    Sabotage("claim", "set[kind] = set[kind] + 1\n-- A", "-- A"),
-    Sabotage("claim", "set[LAST] = set[LAST] + 1", ""),
+    Sabotage("claim", "set[LAST] = seq\nset[kind] = set[kind] + 1", "set[LAST] = seq"),
+    Sabotage("claim", "seq = set[LAST] + 1", "seq = set[LAST]"),
     Sabotage("claim", "(fraction > 0 and 1 or 0)", "0"),
-    Sabotage("claim", "mine[EXPIRES] > now", "mine[EXPIRES] >= now"),
-    Sabotage("claim", "math.max(expires, ended)", "expires"),
-    Sabotage("claim", "start, kept = mine[START]", "start, kept = now"),
-    Sabotage("claim", "        redis.call('HSET', key, HEAD, packed_head(set))\n", ""),
-    Sabotage("claim", ".. rest", ""),
-    Sabotage("claim", "ends <= now", "ends < now"),
+    Sabotage("claim", "if ended <= now then", "if ended < now then"),
+    Sabotage("claim", "expires > ended and expires or ended", "expires"),
+    Sabotage("claim", "before, start, ended = 0, now, 0", "before, ended = 0, 0"),
+    Sabotage("claim", "kind, start, now, kept", "kind, now, now, kept"),
+    Sabotage("claim", "        redis.call('HSET', key, HEAD, struct.pack(SET, unpack(set, 1, RUN)))\n", ""),
+    Sabotage("claim", ".. ARGV[6]", ""),
+    Sabotage("claim", "if ends <= now", "if ends < now"),
     Sabotage("claim", LOOKS, "false"),
     Sabotage("claim", LOOKS, LOOKS.replace("now >= set[CALM] and", "now > set[CALM] and")),
     Sabotage("claim", LOOKS, LOOKS.replace("- own >= limit", "- own > limit")),
     Sabotage("claim", LOOKS, LOOKS.replace(" or most > 0", "")),
     Sabotage("claim", LOOKS, LOOKS.replace(" or now >= set[CALM] + LINGER", "")),
-    Sabotage("claim", "if lease[EXPIRES] < set[CALM] then", "if false then"),
+    Sabotage("claim", "if kept < set[CALM] then", "if false then"),
     Sabotage("claim", "set[CALM] = math.min(set[CALM], ends)", ""),
-    Sabotage("claim", "local must = set[KEPT] < lease[EXPIRES] + 60", "local must = true"),
-    Sabotage("claim", "local must = set[KEPT] < lease[EXPIRES] + 60", "local must = false"),
-    Sabotage("claim", "set[KEPT] = lease[EXPIRES] + KEEP", ""),
+    Sabotage("claim", "local must = set[KEPT] < kept + AHEAD", "local must = true"),
+    Sabotage("claim", "local must = set[KEPT] < kept + AHEAD", "local must = false"),
+    Sabotage("claim", "set[KEPT] = kept + KEEP", ""),
     Sabotage("claim", "<= most", "< most"),
     Sabotage("claim", "<= most", "> 0"),
     Sabotage("drop", "set[EPOCH] ~= tonumber(ARGV[3]) or ", ""),
@@ -567,6 +567,23 @@ def test_looking_and_refusing_write_nothing(seats: Set) -> None:
     assert seats.seed() == 0
     assert seats.drop("a", 99) == seats.settle("a", 99, NOW) == seats.drop("b", 1) == 0
     assert seats.whole() == before
+
+
+def test_a_claim_looks_at_the_other_leases_only_where_ended_ones_may_be_in_its_way(seats: Set) -> None:
+    def looks(ask: Claim) -> int:
+        seats.valkey.config_resetstat()
+        assert seats.claim(ask)[0] == 2
+        return seats.valkey.info("commandstats").get("cmdstat_hgetall", {"calls": 0})["calls"]
+
+    seats.seed()
+    for number in range(40):
+        seats.claim(Claim(str(number), 100 if number % 2 else 10, limit=50))
+    seats.at(20)
+    assert [looks(Claim(f"new {number}", limit=50)) for number in range(10)] == [0] * 10  # with it the set is full
+    assert looks(Claim("1", limit=50)) == 0  # a renewal
+    assert looks(Claim("one more", limit=50)) == 1
+    assert [looks(Claim(f"newer {number}", limit=50)) for number in range(10)] == [0] * 10
+    assert len(seats.listed()) == 20 + 10 + 1 + 10
 
 
 @pytest.mark.parametrize("script", SEATS)

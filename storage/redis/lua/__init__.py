@@ -1,4 +1,4 @@
-"""Scripts as source: in files. Each is read behind what it shares with others: the clock, and the set of seats."""
+"""Scripts as source: in files. Each is read behind what it shares with others: the clock, and how seats are kept."""
 
 from importlib.resources import files
 
@@ -7,8 +7,8 @@ SEATS = ("claim", "settle", "restore", "drop", "peek", "list", "seed")
 
 def scripts(clock: str = "") -> dict[str, str]:
     """Return the scripts of the seats by name; `clock` is another source of time, for tests."""
-    shared = (clock or _text("clock")) + _text("set")
-    return {name: shared + _text(name) for name in SEATS}
+    shared = (clock or _text("clock")) + _text("layout")
+    return {name: shared + ("" if name == "claim" else _text("set")) + _text(name) for name in SEATS}
 
 
 def limit_scripts(clock: str = "") -> dict[str, str]:
