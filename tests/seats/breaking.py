@@ -25,7 +25,9 @@ class HeldCommit:
         """Return when such a batch waits."""
         for _ in range(1000):
             if await self._made.database.fetchval(
-                "select count(*) from pg_locks where locktype = 'advisory' and objid = $1 and not granted", LOCK
+                "select count(*) from pg_locks where locktype = 'advisory' and objid = $1 and not granted"
+                " and database = (select oid from pg_database where datname = current_database())",
+                LOCK,
             ):
                 return
             await asyncio.sleep(0.005)

@@ -10,7 +10,7 @@ from functools import partial
 import asyncpg
 import pytest
 from servers import until
-from world import NOW, World, admit, lease, lease_by_table, leased, logged, look, make
+from world import HERE, NOW, World, admit, lease, lease_by_table, leased, logged, look, make
 
 from storage.errors import NoLicense, NoProduct, Stale, Unavailable
 from storage.postgres import leases as tables
@@ -381,7 +381,7 @@ async def test_no_claim_from_before_the_raising_is_committed_after_the_barrier(w
     )
     async with held(world.dsn, "select pg_advisory_xact_lock(1)"):
         first = asyncio.ensure_future(world.decide(key, by_epoch))
-        waiting = "select 1 from pg_locks where locktype = 'advisory' and objid = 1 and not granted"
+        waiting = f"select 1 from pg_locks where locktype = 'advisory' and objid = 1 and not granted and {HERE}"
         await until(lambda: world.connection.fetchval(waiting))
         await world.lift(key, to_table=True, ready=False)
         assert (await other.decide(world.token, world.product, key, by_epoch)).answer == "claim again"
@@ -518,7 +518,7 @@ async def test_a_row_that_is_renewed_as_it_is_about_to_be_removed_stays(
     monkeypatch.setattr(tables, "FORGET", slowly)
     async with held(world.dsn, "select pg_advisory_xact_lock(1)"):
         walking = asyncio.ensure_future(forget_leases(world.dsn, at(0)))
-        waiting = "select 1 from pg_locks where locktype = 'advisory' and objid = 1 and not granted"
+        waiting = f"select 1 from pg_locks where locktype = 'advisory' and objid = 1 and not granted and {HERE}"
         await until(lambda: world.connection.fetchval(waiting))
         await put(world, key, leased("a", seq=2, expires=NOW + 60))
     assert await walking == 1

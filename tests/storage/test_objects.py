@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 from servers import until
-from world import NOW, World, admit, forget, new_token, worker
+from world import HERE, NOW, World, admit, forget, new_token, worker
 
 from server import metrics
 from server.rules import values
@@ -395,6 +395,7 @@ async def held(world: World, statement: str) -> AsyncIterator["asyncpg.Connectio
 
 
 PRODUCT, ACCOUNT = "select from products for no key update", "select from accounts for no key update"
+WRITERS = f"select count(*) from pg_locks where locktype = 'advisory' and objid = 5437140 and {HERE}"
 WAITING = """
     select count(*) from pg_stat_activity
     where wait_event_type = 'Lock' and application_name = 'keyturn' and datname = current_database()
@@ -487,16 +488,15 @@ async def test_a_rule_that_raises_undoes_everything(world: World, store: Objects
     for _ in range(5):
         with pytest.raises(ZeroDivisionError):
             await store.decide(world.token, product(world), wrong, edits=True)
-    assert await world.connection.fetchval("select count(*) from pg_locks where locktype = 'advisory'") == 0
+    assert await world.connection.fetchval(WRITERS) == 0
 
 
 async def test_what_is_told_in_the_object_log_is_written_behind_the_writers_lock(world: World, store: Objects) -> None:
     """So that a reader who follows the ids misses no row."""
-    writers = "select count(*) from pg_locks where locktype = 'advisory' and objid = 5437140"
     for action, number in (("", 0), ("SetIntValue", 1)):
         async with held(world, PRODUCT) as holder:
             call = asyncio.ensure_future(decided(world, store, counting(), action=action))
             await waiting(world, 1)
-            assert await world.connection.fetchval(writers) == number
+            assert await world.connection.fetchval(WRITERS) == number
             await holder.execute("commit")
             await call

@@ -18,6 +18,7 @@ from storage.records import Change, Entry, Lease, LeaseKind, License, Machine, R
 from storage.stamps import new_stamp
 
 NOW = int(time.time())
+HERE = "database = (select oid from pg_database where datname = current_database())"  # other tests share the server
 
 
 @dataclasses.dataclass(slots=True)
