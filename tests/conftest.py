@@ -35,7 +35,7 @@ async def dsn(postgres: Postgres) -> AsyncIterator[str]:
     name = f"test_{secrets.token_hex(6)}"
     admin = await asyncpg.connect(postgres.admin_dsn)
     try:
-        await admin.execute(f'create database "{name}" template keyturn owner keyturn')
+        await admin.execute(f'create database "{name}" template keyturn owner keyturn strategy file_copy')
         yield postgres.dsn.replace("/keyturn?", f"/{name}?")
         await admin.execute(f'drop database "{name}" with (force)')
     finally:

@@ -5,7 +5,6 @@ import hmac
 from base64 import b64encode
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import structlog
@@ -21,8 +20,7 @@ from server.wire.lanes import LANES, SHA256, SHA512, Fault, Hash, Lanes
 KEY_BITS = 2048
 EXPONENT = 65_537
 PAYS = 3  # signatures from which on a call of the lanes costs less than OpenSSL
-THREADS = 2
-ASIDE = 24  # signatures of a thread at a time: what comes back together makes the ledger's next batches larger and cheaper
+AT_ONCE = 16  # signatures of OpenSSL in one turn of the loop: 5 to 9 ms
 
 _PADDING = PKCS1v15()
 _TRIAL_MEMORY = b"keyturn trial memory"
@@ -69,13 +67,11 @@ class _Job(NamedTuple):
 class Signer:
     """Signs for one account: eight at a time where `lanes` are given, else with OpenSSL. Both make the same bytes.
 
-    Lanes sign in the thread of the loop, and let it turn between two calls: what comes meanwhile fills the next eight. In
-    threads they save no CPU (per signature 104 µs in one, 100 in two, 99 here, of which the lanes have 93; 64 callers,
-    2 cores of a Zen 4), and where there is a worker for each core, no time either.
-
-    OpenSSL alone signs one at once (200 to 600 µs), and several in threads, shared out, which leaves the loop free: it
-    signs without the GIL (two threads: 133 µs per signature, one: 247; the same cores, idle; cryptography 50). In chunks of
-    up to 24 instead of 8 an answer of a saturated server costs a tenth less: its batches are larger.
+    Everything is signed in the thread of the loop, which turns between two calls of the lanes, or 16 signatures of OpenSSL:
+    what comes meanwhile makes the next ones. In threads lanes save no CPU (per signature 104 µs in one, 100 in two, 99 here,
+    of which the lanes have 93; 64 callers, 2 cores of a Zen 4), and OpenSSL costs more, although it needs no GIL: an answer
+    of a saturated worker took 609 to 652 µs with two threads, with none 492 to 534 by eights and 450 to 470 by 24 (64
+    callers, 2 cores of a Xeon); at 60 % of that its p99 was 9.2 ms with and 9.0 without. Other cores have other workers.
     """
 
     def __init__(self, private_key: RSAPrivateKey, lanes: Lanes | None = None) -> None:
@@ -87,8 +83,6 @@ class Signer:
         self._loop: asyncio.AbstractEventLoop | None = None  # the one that asks
         self._waiting: deque[_Job] = deque()
         self._due = False
-        self._idle = THREADS
-        self._threads = ThreadPoolExecutor(THREADS, "signer")
         self._closed = False
         (metrics.signers_with_lanes if lanes else metrics.signers_with_openssl).inc()
 
@@ -106,9 +100,8 @@ class Signer:
         return hmac.digest(self._hash_key, message, "sha256")[:_HASH_BYTES]
 
     def close(self) -> None:
-        """End the threads, after the chunks they have begun. What still waits is refused."""
+        """Sign no more. What still waits is refused."""
         self._closed = True
-        self._threads.shutdown()
 
     def _sealed(self, payload: bytes, hash: Hash) -> asyncio.Future[bytes]:
         """Queue a payload; what waits is looked at at the end of this turn of the loop."""
@@ -125,25 +118,19 @@ class Signer:
             loop.call_soon(self._turn, loop)
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Sign the next eight by lanes, in this thread; their answers leave before the turn of others. Or call OpenSSL."""
+        """Sign the next few; their answers leave before others are signed."""
         self._due = False
-        if self._lanes is None:
-            self._begin(loop)
-            return
-        if jobs := self._next(LANES):
-            self._sign_here(jobs)
+        jobs = self._next(LANES if self._lanes else AT_ONCE)
+        try:
+            seals = self._sign(jobs)
+        except Exception as error:  # noqa: BLE001  # whatever it is, those who wait must learn of it
+            for job in jobs:
+                job.answer.set_exception(error)
+        else:
+            for job, seal in zip(jobs, seals, strict=True):
+                job.answer.set_result(seal)
         if self._waiting:
             self._come(loop)
-
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have OpenSSL sign: one alone here, several in threads. What comes while these are busy waits together."""
-        while self._idle and self._waiting:
-            alone = len(self._waiting) == 1 and self._idle == THREADS
-            jobs = self._next(min(ASIDE, -(-len(self._waiting) // self._idle)))
-            if self._closed or alone:
-                self._sign_here(jobs)
-            elif jobs:
-                self._sign_aside(loop, jobs)
 
     def _next(self, most: int) -> list[_Job]:
         """Take up to so many jobs; none of callers who have left."""
@@ -155,29 +142,6 @@ class Signer:
         if jobs:
             metrics.sign_batch.observe(len(jobs))
         return jobs
-
-    def _sign_here(self, jobs: Sequence[_Job]) -> None:
-        """Sign in this thread, with the same kind of outcome as in another one."""
-        outcome: Future[list[bytes]] = Future()
-        try:
-            outcome.set_result(self._sign(jobs))
-        except Exception as error:  # noqa: BLE001  # whatever it is, those who wait must learn of it
-            outcome.set_exception(error)
-        _hand_back(jobs, outcome)
-
-    def _sign_aside(self, loop: asyncio.AbstractEventLoop, jobs: Sequence[_Job]) -> None:
-        """Sign in a thread; its results come back to the loop in one go."""
-
-        def ended(outcome: Future[list[bytes]]) -> None:
-            self._idle += 1
-            _hand_back(jobs, outcome)
-            self._begin(loop)
-
-        def finished(outcome: Future[list[bytes]]) -> None:
-            loop.call_soon_threadsafe(ended, outcome)
-
-        self._idle -= 1
-        self._threads.submit(self._sign, jobs).add_done_callback(finished)
 
     def _sign(self, jobs: Sequence[_Job]) -> list[bytes]:
         if self._closed:
@@ -200,19 +164,6 @@ class Signer:
         metrics.signers_with_lanes.dec()
         metrics.signers_with_openssl.inc()
         log.error("signer.lanes_given_up", why=str(fault))
-
-
-def _hand_back(jobs: Sequence[_Job], outcome: Future[list[bytes]]) -> None:
-    """Give each caller that still waits its signature, or the error of them all."""
-    error = outcome.exception()
-    signatures = [b""] * len(jobs) if error else outcome.result()
-    for job, signature in zip(jobs, signatures, strict=True):
-        if job.answer.done():
-            continue
-        if error:
-            job.answer.set_exception(error)
-        else:
-            job.answer.set_result(signature)
 
 
 def _derived(private_key: RSAPrivateKey) -> bytes:

@@ -1,7 +1,6 @@
-"""The signer: every caller gets its own signature, alone or among many, and the loop stays free meanwhile."""
+"""The signer: every caller gets its own signature, alone or among many, and the loop turns in between."""
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -47,23 +46,16 @@ def signature(payload: bytes, digest: hashes.HashAlgorithm | None = None) -> byt
     return KEY.sign(payload, PKCS1v15(), digest or hashes.SHA256())
 
 
-async def test_one_alone_is_signed_in_the_thread_of_the_loop(either: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
-    threads = threads_of(either, monkeypatch)
-    assert await either.seal(b"license") == signature(b"license")
-    assert threads == [threading.get_ident()]
-
-
-@pytest.mark.parametrize(("count", "chunks"), [(2, 2), (16, 2), (48, 2), (50, 3)])
-async def test_several_at_once_get_each_its_own_from_both_threads(
-    signer: Signer, monkeypatch: pytest.MonkeyPatch, count: int, chunks: int
+@pytest.mark.parametrize(("count", "turns"), [(1, 1), (2, 1), (16, 1), (17, 2), (50, 4)])
+async def test_each_gets_its_own_and_the_loop_turns_between_sixteen_of_openssl(
+    signer: Signer, monkeypatch: pytest.MonkeyPatch, count: int, turns: int
 ) -> None:
-    threads = threads_of(signer, monkeypatch)
+    sizes = sizes_of(signer, monkeypatch)
     payloads = [b"license %d" % number for number in range(count)]
     async with asyncio.timeout(ALIVE):
         seals = await asyncio.gather(*(signer.seal(payload) for payload in payloads))
     assert seals == [signature(payload) for payload in payloads]
-    assert len(threads) == chunks
-    assert threading.get_ident() not in threads
+    assert sizes == [*[16] * (turns - 1), count - 16 * (turns - 1)]
 
 
 async def test_both_hashes_may_be_asked_for_at_once(either: Signer) -> None:
@@ -80,33 +72,23 @@ async def test_lanes_sign_eight_at_a_time_and_openssl_one_or_two(by_lanes: Signe
     assert made() == (before[0] + made_by_lanes, before[1] + count - made_by_lanes)
 
 
-async def test_what_comes_while_lanes_sign_fills_them(by_lanes: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answers of the first eight leave before others are signed; nine and a second nine make two eights and two."""
+@pytest.mark.parametrize(("either", "most"), [("signer", 16), ("by_lanes", 8)], indirect=["either"])
+async def test_answers_leave_before_others_are_signed_and_what_comes_meanwhile_joins_them(
+    either: Signer, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     order: list[str] = []
-    sign = by_lanes._sign
-    monkeypatch.setattr(by_lanes, "_sign", lambda jobs: order.append(f"signs {len(jobs)}") or sign(jobs))
+    sign = either._sign
+    monkeypatch.setattr(either, "_sign", lambda jobs: order.append(f"signs {len(jobs)}") or sign(jobs))
 
     async def call(again: int) -> None:
-        await by_lanes.seal(b"x")
+        await either.seal(b"x")
         order.append("answers")
         if again:
             await call(again - 1)
 
-    await asyncio.gather(*(call(1) for _ in range(9)))
-    assert order == ["signs 8", *["answers"] * 8, "signs 8", *["answers"] * 8, "signs 2", *["answers"] * 2]
-
-
-async def test_what_comes_while_threads_sign_is_signed_together(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
-    go = held(signer, monkeypatch, sizes)
-    waiting = [asyncio.ensure_future(signer.seal(b"x")) for _ in range(16)]
-    for _ in range(4):
-        await asyncio.sleep(0)
-        waiting += [asyncio.ensure_future(signer.seal(b"x")) for _ in range(2)]
-    await asyncio.sleep(0)
-    go.set()
-    assert await asyncio.gather(*waiting) == [signature(b"x")] * 24
-    assert sizes == [8, 8, 8]
+    await asyncio.gather(*(call(1) for _ in range(most + 1)))
+    full = [f"signs {most}", *["answers"] * most]
+    assert order == [*full, *full, "signs 2", *["answers"] * 2]
 
 
 @pytest.mark.parametrize("fault", [flipped(0), flipped(7), reported(5)], ids=["first", "idle", "reported"])
@@ -128,44 +110,17 @@ async def test_a_faulty_signature_never_leaves_and_its_lanes_are_not_used_again(
     assert (metrics.lane_faults._value.get(), metrics.signers_with_lanes._value.get()) == (faults + 1, with_lanes - 1)
 
 
-async def test_the_loop_is_free_while_threads_sign(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The threads are held until the loop has done something else; were it not free, nobody would let them go."""
-    go = held(signer, monkeypatch)
-    waiting = asyncio.gather(*(signer.seal(b"%d" % number) for number in range(20)))
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert not waiting.done()
-    go.set()
-    assert await waiting == [signature(b"%d" % number) for number in range(20)]
-
-
-async def test_lanes_sign_nothing_for_callers_who_have_left(by_lanes: Signer) -> None:
-    before = made()
-    tasks = [asyncio.create_task(by_lanes.seal(b"%d" % number)) for number in range(10)]
+async def test_nothing_is_signed_for_callers_who_have_left(either: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = sizes_of(either, monkeypatch)
+    tasks = [asyncio.create_task(either.seal(b"%d" % number)) for number in range(10)]
     await asyncio.sleep(0)
     for task in tasks[::2]:
         task.cancel()
-    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    assert outcomes[1::2] == [signature(b"%d" % number) for number in range(1, 10, 2)]
-    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes[::2])
-    assert made() == (before[0] + 5, before[1])
-
-
-@pytest.mark.parametrize("turns", [1, 5], ids=["before it is signed", "while it is signed"])
-async def test_a_caller_who_leaves_takes_nothing_from_the_others(
-    signer: Signer, monkeypatch: pytest.MonkeyPatch, turns: int
-) -> None:
-    go = held(signer, monkeypatch)
-    tasks = [asyncio.create_task(signer.seal(b"%d" % number)) for number in range(10)]
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    tasks[3].cancel()
-    await asyncio.sleep(0)
-    go.set()
     async with asyncio.timeout(ALIVE):
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    assert isinstance(outcomes.pop(3), asyncio.CancelledError)
-    assert outcomes == [signature(b"%d" % number) for number in range(10) if number != 3]
+    assert outcomes[1::2] == [signature(b"%d" % number) for number in range(1, 10, 2)]
+    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes[::2])
+    assert sizes == [5]
 
 
 @pytest.mark.parametrize("count", [1, 5])
@@ -229,29 +184,14 @@ def made() -> tuple[float, float]:
     return metrics.signatures_by_lanes._value.get(), metrics.signatures_by_openssl._value.get()
 
 
-def held(signer: Signer, monkeypatch: pytest.MonkeyPatch, sizes: list[int] | None = None) -> threading.Event:
-    """Return what the signer's threads will wait for before they sign; the sizes of their chunks go into `sizes`."""
-    go = threading.Event()
-    sign = signer._sign
-
-    def sign_later(jobs: Sequence[_Job]) -> list[bytes]:
-        assert go.wait(ALIVE)
-        if sizes is not None:
-            sizes.append(len(jobs))
-        return sign(jobs)
-
-    monkeypatch.setattr(signer, "_sign", sign_later)
-    return go
-
-
-def threads_of(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return the list to which each chunk will add the thread that it was signed in."""
-    threads: list[int] = []
+def sizes_of(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the list to which each turn of the signer will add how many signatures it makes."""
+    sizes: list[int] = []
     sign = signer._sign
 
     def sign_and_tell(jobs: Sequence[_Job]) -> list[bytes]:
-        threads.append(threading.get_ident())
+        sizes.append(len(jobs))
         return sign(jobs)
 
     monkeypatch.setattr(signer, "_sign", sign_and_tell)
-    return threads
+    return sizes
