@@ -21,7 +21,7 @@ import uvloop
 from aiohttp import web
 from prometheus_client import generate_latest
 
-from server import app, config, edges, http, logs, metrics, signing_keys
+from server import app, config, edges, http, hugepages, logs, metrics, signing_keys
 from storage.errors import StorageError
 
 DRAIN_SECONDS = 10.0
@@ -29,6 +29,7 @@ LEFT_SECONDS = 0.5  # for what is still there after that
 PATIENCE_SECONDS = 5.0  # with idle connections, of a worker that is replaced
 PR_SET_PDEATHSIG = 1
 GARBAGE = (20_000, 20, 50)  # new objects until the youngest are looked at; how often that, until those older are
+PAGES_SECONDS = 10.0
 FAILED = 1
 
 log = structlog.get_logger()
@@ -98,12 +99,14 @@ async def serve(listening: socket.socket, ops_path: str, slot: int) -> int:
         site = web.SockSite(runner, listening, backlog=edges.BACKLOG)
         await site.start()
         settle_garbage()
+        gathering = asyncio.create_task(gather_pages())
         log.info("worker.serving", slot=slot)
         worker.ledger.failed.add_done_callback(lambda _failed: stop.set())
         await stop.wait()
         if worker.ledger.failed.done() and (error := worker.ledger.failed.exception()) is not None:
             log.error("worker.ledger_failed", slot=slot, **logs.told(error))
             os._exit(FAILED)  # its callers cannot be answered, so there is nothing to wait for
+        gathering.cancel()
         readiness.draining = worker.endpoint.leaving = True
         await site.stop()  # nobody new: the other workers take who comes
         await server.drain(DRAIN_SECONDS)
@@ -119,6 +122,13 @@ def settle_garbage() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE)
+
+
+async def gather_pages() -> None:
+    """Have the heap in huge pages as it grows. It is done in a thread: 60 MiB take 160 ms the first time, then 0.2 ms."""
+    while True:
+        await asyncio.sleep(PAGES_SECONDS)
+        await asyncio.to_thread(hugepages.gather)
 
 
 def end_with(parent: int) -> None:

@@ -32,7 +32,7 @@ ADAPTERS_MAY = ("storage.records", "storage.errors", "storage.lru", "storage.sta
 PROCESS = (
     "server.app", "server.worker", "server.ops", "server.supervisor", "server.cli", "server.demo", "server.account",
     "server.engine", "server.signing_keys", "server.reference", "server.issuing", "server.seating", "server.jobs",
-    "server.systemd", "server.load_demo", "server.doctor", "server.workers", "server.live",
+    "server.systemd", "server.load_demo", "server.doctor", "server.workers", "server.live", "server.hugepages",
 )  # fmt: skip
 PURE = ("server.rules", "storage.records", "storage.ports")
 DOES_THINGS = {
