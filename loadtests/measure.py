@@ -134,14 +134,14 @@ class Load:
 
     def _phase(self, work: Callable[[], Outcome]) -> Phase:
         target = self.target
-        last = asyncio.run(_last_row(target.demo["postgres_dsn"]))
+        last = asyncio.run(last_row(target.demo["postgres_dsn"]))
         told, used = read(target.metrics()), target.cpu()
         outcome = self._client.submit(work).result()
         taken = {kind: seconds - used[kind] for kind, seconds in target.cpu().items()}
         answered = outcome.answers["ok"]
         self.target.witness.saw(outcome.done)
         stages = read(target.metrics()).since(told)
-        rows = asyncio.run(_rows_after(target.demo["postgres_dsn"], last))
+        rows = asyncio.run(rows_after(target.demo["postgres_dsn"], last))
         if problem := disagreement(outcome, rows):
             raise SystemExit(f"The audit of {self.scenario.name} failed: {problem}")
         cpu = {kind: seconds / answered * 1e6 for kind, seconds in taken.items()}
@@ -157,12 +157,12 @@ def disagreement(outcome: Outcome, rows: int) -> str | None:
     return None if logged == rows else f"{logged} calls were answered that are logged, and the log has {rows} rows of them"
 
 
-async def _last_row(dsn: str) -> int:
+async def last_row(dsn: str) -> int:
     """Return the highest id of the log."""
     return await _ask(dsn, "select coalesce(max(id), 0) from log")
 
 
-async def _rows_after(dsn: str, last: int) -> int:
+async def rows_after(dsn: str, last: int) -> int:
     """Return how many rows the log has after this id; all writers have ended."""
     return await _ask(dsn, "select count(*) from log where id > $1", last)
 

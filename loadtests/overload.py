@@ -27,7 +27,7 @@ from rich.table import Table
 
 from loadtests.driver import Clients, Outcome, closed_loop, open_loop, post, schedule
 from loadtests.machine import cpu_of_server, describe
-from loadtests.measure import client
+from loadtests.measure import client, last_row, rows_after
 from loadtests.scenarios import LICENSES, NAME, SEED, SIGNED, Forms, code, known
 from loadtests.target import Target, serving
 from server.rules.fields import Field
@@ -135,9 +135,9 @@ class Side:
     def phase(self, *streams: Stream, seconds: float = SECONDS) -> Phase:
         """Run a load. Raises SystemExit if any call got another answer than yes or 503, or the log disagrees."""
         dsn = self.target.demo["postgres_dsn"]
-        last = asyncio.run(_ask(dsn, "select coalesce(max(id), 0) from log"))
+        last = asyncio.run(last_row(dsn))
         outcomes, used = self._sender.submit(send, self.target.url, self.target.pid, streams, seconds).result()
-        rows = asyncio.run(_ask(dsn, "select count(*) from log where id > $1", last))
+        rows = asyncio.run(rows_after(dsn, last))
         if problem := disagreement(streams, outcomes, rows):
             raise SystemExit(f"The audit failed: {problem}")
         return Phase([_seen(outcome) for outcome in outcomes], used / outcomes[0].seconds)
@@ -166,14 +166,6 @@ def _seen(outcome: Outcome) -> Seen:
     refused = outcome.answers["503"]
     p50, p99 = (outcome.percentile(part) if outcome.latencies else 0.0 for part in (0.5, 0.99))
     return Seen((outcome.answers.total() - refused) / outcome.seconds, refused / outcome.seconds, p50, p99)
-
-
-async def _ask(dsn: str, query: str, *values: int) -> int:
-    connection = await asyncpg.connect(dsn)
-    try:
-        return int(await connection.fetchval(query, *values))
-    finally:
-        await connection.close()
 
 
 # ---- figures

@@ -26,7 +26,7 @@ from rich.table import Table
 
 from loadtests.driver import drive, post
 from loadtests.machine import describe
-from loadtests.measure import client
+from loadtests.measure import client, last_row, rows_after
 from loadtests.scenarios import SIGNED
 from loadtests.target import Target, serving
 from server.load_demo import Plan, load
@@ -67,10 +67,11 @@ class Side:
     def turn(self, way: str, seconds: float) -> dict[str, float]:
         """Send signed re-activations of licenses so drawn for so long; the figures, after an audit."""
         requests = list(itertools.islice(self._activations(way), int(seconds * LIKELY_RATE)))
-        loads, rows, cpu = self._loads(), asyncio.run(_rows(self._target.demo["postgres_dsn"])), self._target.cpu()
+        dsn = self._target.demo["postgres_dsn"]
+        loads, last, cpu = self._loads(), asyncio.run(last_row(dsn)), self._target.cpu()
         answers, rate, p99 = self._send(requests, seconds)
         used = {kind: after - cpu[kind] for kind, after in self._target.cpu().items()}
-        if (logged := asyncio.run(_rows(self._target.demo["postgres_dsn"])) - rows) != answers:
+        if (logged := asyncio.run(rows_after(dsn, last))) != answers:
             raise SystemExit(f"The audit failed: {answers} answers, {logged} rows.")
         return {
             "per_second": rate,
@@ -104,14 +105,6 @@ class Side:
     def _loads(self) -> float:
         found = LOADS.search(self._target.metrics())
         return float(found[1]) if found else 0.0
-
-
-async def _rows(dsn: str) -> int:
-    connection = await asyncpg.connect(dsn)
-    try:
-        return int(await connection.fetchval("select count(*) from log"))
-    finally:
-        await connection.close()
 
 
 async def fill(target: Target, plan: Plan) -> int:

@@ -1,11 +1,10 @@
 """How tests take backups and restore them, without files where those are not the matter."""
 
 import datetime
-import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
-import asyncpg
+from servers import database
 
 from storage.embedded.postgres import Postgres
 from storage.postgres.backup import Contents, Table, snapshot
@@ -15,17 +14,9 @@ from storage.postgres.restored import Gap
 Rows = dict[str, bytes]
 
 
-@asynccontextmanager
-async def empty_database(postgres: Postgres) -> AsyncIterator[str]:
+def empty_database(postgres: Postgres) -> AbstractAsyncContextManager[str]:
     """A database with nothing in it."""
-    name = f"test_{secrets.token_hex(6)}"
-    admin = await asyncpg.connect(postgres.admin_dsn)
-    try:
-        await admin.execute(f'create database "{name}" template template0 owner keyturn')
-        yield postgres.dsn.replace("/keyturn?", f"/{name}?")
-        await admin.execute(f'drop database "{name}" with (force)')
-    finally:
-        await admin.close()
+    return database(postgres, "template0")
 
 
 async def take(dsn: str) -> Source:

@@ -1,14 +1,12 @@
 """The engines and servers that tests run against: real ones, embedded, one set a session. No mocks of our own ports."""
 
 import datetime
-import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 import redis.asyncio
-from servers import Live, open_folder, start, stop
+from servers import Live, database, open_folder, start, stop
 
 from storage.embedded.home import lock, prepare
 from storage.embedded.postgres import Postgres
@@ -32,14 +30,8 @@ async def postgres() -> AsyncIterator[Postgres]:
 @pytest.fixture
 async def dsn(postgres: Postgres) -> AsyncIterator[str]:
     """A database of its own for one test, a clone of the template."""
-    name = f"test_{secrets.token_hex(6)}"
-    admin = await asyncpg.connect(postgres.admin_dsn)
-    try:
-        await admin.execute(f'create database "{name}" template keyturn owner keyturn strategy file_copy')
-        yield postgres.dsn.replace("/keyturn?", f"/{name}?")
-        await admin.execute(f'drop database "{name}" with (force)')
-    finally:
-        await admin.close()
+    async with database(postgres, "keyturn") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
