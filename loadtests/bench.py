@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import Any
 
+import orjson
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -127,6 +128,15 @@ def _judged(result: dict[str, Any]) -> list[dict[str, Any]]:
     return [goals.judge(goal, known)._asdict() for goal in goals.GOALS]
 
 
+def _keep(result: dict[str, Any]) -> None:
+    """Write the result and its picture into loadtests/results/."""
+    from loadtests import picture  # noqa: PLC0415 (heavy, and only here)
+
+    report.RESULTS.mkdir(exist_ok=True)
+    (report.RESULTS / report.KEPT).write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
+    picture.draw(result, report.RESULTS / report.PICTURE)
+
+
 @contextmanager
 def progress() -> Iterator[Tell]:
     """Show on stderr what is done at the moment, and for how long it has been going on."""
@@ -145,7 +155,7 @@ def main(only: Sequence[str] = (), *, quick: bool = False, with_others: bool = F
         result = run(names, QUICK if quick else FULL, tell, with_goals=not only or GOALS in only, with_others=with_others)
     report.show(result)
     if not quick and not only:
-        report.keep(result)
+        _keep(result)
 
 
 if __name__ == "__main__":

@@ -125,15 +125,6 @@ def machine(result: Mapping[str, Any]) -> str:
     )
 
 
-def keep(result: dict[str, Any]) -> None:
-    """Write the result and its picture into loadtests/results/."""
-    from loadtests import picture  # noqa: PLC0415 (heavy, and only here)
-
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / KEPT).write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
-    picture.draw(result, RESULTS / PICTURE)
-
-
 def updated(readme: str) -> str:
     """Return the README with the tables of the run that was kept."""
     result = orjson.loads((RESULTS / KEPT).read_bytes())
