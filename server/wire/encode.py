@@ -69,11 +69,13 @@ def lease_row(lease: Lease) -> Row:
 
 def rows(license: License, leases: Iterable[Lease]) -> list[Row]:
     """Return all machines: the node-locked ones, then the floating seats."""
-    return [*_node_locked(license), *map(lease_row, leases)]
+    return [*_node_locked(license, license.machines), *map(lease_row, leases)]
 
 
-def _node_locked(license: License) -> list[Row]:
-    return [Row(each.code, each.ip, each.time, each.friendly_name) for each in license.machines.values()]
+def _node_locked(license: License, codes: Iterable[str]) -> list[Row]:
+    """Return the machines with these codes, as far as there are such. A license may have a great many."""
+    machines = (license.machines[code] for code in codes if code in license.machines)
+    return [Row(each.code, each.ip, each.time, each.friendly_name) for each in machines]
 
 
 class Reseller(NamedTuple):
@@ -456,9 +458,11 @@ def _license_members(
 
 def _machines(license: License, view: View, rows: Sequence[Row] | None, spelling: _Spelling) -> list[dict[str, object]]:
     """Return the machines to list; if they are hidden, only the caller's own, whatever prefix it has."""
+    hidden = view.mask & _MACHINES
     if rows is None:
-        rows = _node_locked(license)
-    if view.mask & _MACHINES:
+        own = () if view.own is None else (view.own,)
+        rows = _node_locked(license, own if hidden else license.machines)
+    elif hidden:
         rows = [row for row in rows if row.mid == view.own]
     code, address, since, name, ends = spelling.names.machine
     time, end = spelling.time, spelling.lease_end

@@ -2,6 +2,7 @@
 
 import dataclasses
 import tracemalloc
+from collections.abc import Iterator
 from typing import cast
 
 import orjson
@@ -140,6 +141,21 @@ def test_of_hidden_machines_the_callers_own_is_shown() -> None:
 @pytest.mark.parametrize("own", [None, "m-unknown", ""])
 def test_of_hidden_machines_none_is_shown_to_others(own: str | None) -> None:
     assert shown(View(1, Field.ACTIVATED_MACHINES, own))["ActivatedMachines"] == []
+
+
+def test_of_hidden_machines_the_others_are_not_looked_at_however_many_there_are() -> None:
+    class Unwalked(dict[str, Machine]):
+        def __iter__(self) -> Iterator[str]:
+            raise AssertionError
+
+        values = items = keys = __iter__  # type: ignore[assignment]
+
+    license_ = a_license(stamp=new_stamp(), machines=Unwalked({"m-alpha": ALPHA, "m-beta": BETA}))
+    view = View(1, Field.ACTIVATED_MACHINES, "m-beta")
+    assert b'"ActivatedMachines":[{"Mid":"m-beta"' in encode.document(license_, view, SIGNED_AT)
+    assert encode.linq(license_, view, None).body["activatedMachines"][0]["mid"] == "m-beta"  # type: ignore[index]
+    with pytest.raises(AssertionError):
+        encode.document(license_, View(3), SIGNED_AT)
 
 
 def test_of_hidden_floating_machines_the_row_of_the_call_is_shown() -> None:
