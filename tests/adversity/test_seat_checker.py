@@ -21,6 +21,7 @@ from storage.redis import seats as seats_module
 
 # Batches with a seat that is new have been checked, and take their time until they are committed.
 SLOWLY = ("leases", "new.start = new.time", "perform pg_sleep(0.05)")
+TRIES = 20
 UNDER_WAY = "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
 
 
@@ -109,13 +110,12 @@ async def test_a_ledger_that_writes_something_else_of_seats_is_caught(
         await until_broken(made, promise)
 
 
-@pytest.mark.parametrize("kept", [True, False], ids=["with the rule", "without it"])
-async def test_workers_that_trust_a_set_of_another_life_are_caught(
-    dsn: str, record: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, kept: bool
-) -> None:
-    """Valkey is restarted from a copy of its file that is some calls old, at a moment when nobody asks."""
-    if not kept:
-        without(monkeypatch, "claim", "if set[RUN] ~= ARGV[1] then", "if false then")
+async def another_life(dsn: str, folder: Path) -> tuple[bool, bool]:
+    """Restart Valkey from a copy of its file that is some calls old, at a moment when nobody asks.
+
+    Whether every holder's renewal was granted then, and whether the audit found a lease that was not kept.
+    """
+    record = Recorder()
     async with (
         valkey_of_ours(APPENDS) as ours,
         proxy(ours.socket) as carrier,
@@ -124,17 +124,31 @@ async def test_workers_that_trust_a_set_of_another_life_are_caught(
         licenses = await terms(made, record)
         async with rush(record, licenses, [Desk(worker, record) for worker in made.workers * 5]) as load:
             await until(load.progress(200), 30)
-            await ours.copy(tmp_path / "old")
+            await ours.copy(folder)
             await until(load.progress(400), 30)
         await ours.kill()
-        ours.put_back(tmp_path / "old")
+        ours.put_back(folder)
         await ours.start()
         await until(lambda: all(worker.seats._hot.up and worker.seats._bulk.up for worker in made.workers))
         async with rush(record, licenses, [Desk(worker, record) for worker in made.workers * 5]) as load:
             await until(load.progress(200), 30)
         renewed = await renewals(record, [Desk(worker, record) for worker in made.workers])
-        assert all(call.granted for call in renewed) is kept
-        assert (Promise.KEPT in broken(await audit(record, made.database))) is not kept
+        return all(call.granted for call in renewed), Promise.KEPT in broken(await audit(record, made.database))
+
+
+async def test_workers_that_know_a_set_of_another_life_refuse_no_holder(dsn: str, tmp_path: Path) -> None:
+    assert await another_life(dsn, tmp_path / "old") == (True, False)
+
+
+async def test_workers_that_trust_a_set_of_another_life_are_caught(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not each time: nobody may have taken a seat between the copy and the kill, or the holders may have come back first."""
+    without(monkeypatch, "claim", "if set[RUN] ~= ARGV[1] then", "if false then")
+    for number in range(TRIES):
+        if await another_life(dsn, tmp_path / f"old-{number}") == (False, True):
+            return
+    pytest.fail("it was never caught")
 
 
 # The checks themselves, on rows that are written down here
