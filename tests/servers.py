@@ -140,7 +140,7 @@ def stop(live: Live) -> int:
         raise
 
 
-async def until(condition: Callable[[], Any | Awaitable[Any]], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], Any | Awaitable[Any]], seconds: float = 30.0) -> None:
     """Wait until `condition()` (or the awaitable that it returns) is true; a deadline of liveness."""
     deadline = time.monotonic() + seconds
     while True:

@@ -293,7 +293,7 @@ async def test_a_server_removes_the_rows_of_seats_that_ended_within_the_hour(fol
     database = await server.database()
     await database.execute(
         "insert into leases select l.id, ended::text, l.account_id, 1, 0, 0, $1 - ended, 'Ann', '203.0.113.0', 2, 1, false"
-        " from licenses l, unnest(array[590, 610]) ended where l.key = $2",
+        " from licenses l, unnest(array[300, 610]) ended where l.key = $2",
         int(time.time()), server.demo["floating_key"],
     )  # fmt: skip
     await database.close()
@@ -302,7 +302,7 @@ async def test_a_server_removes_the_rows_of_seats_that_ended_within_the_hour(fol
     database = await server.database()
     try:
         await until(lambda: gone(database))
-        assert await database.fetchval("select array_agg(code) from leases") == ["590"]
+        assert await database.fetchval("select array_agg(code) from leases") == ["300"]
     finally:
         await database.close()
         assert stop(server) == 0
