@@ -405,8 +405,8 @@ async def test_a_valkey_that_refuses_writes_counts_as_down_and_is_used_again_whe
             await until(load.progress(200), 30)
             with capture_logs() as logged:
                 async with breaking(ours) as word:
-                    await until(load.progress(300), 30)
                     await until(lambda: any(line["event"] == "redis.no_writes" for line in logged))
+                    await until(load.progress(300), 30)  # from then on: each license is asked for
             await until(lambda: seeds("back") >= back + len(licenses), 10)
             await until(load.progress(200), 30)
         (line, *_) = [line for line in logged if line["event"] == "redis.no_writes"]
