@@ -12,7 +12,7 @@ import pytest
 from servers import open_folder
 from shipping import SECONDS, SHIPPED, free_port, listens, replaced, wait_until
 
-from server import config, supervisor, worker
+from server import config, worker, workers
 
 pytestmark = pytest.mark.deploy
 
@@ -86,7 +86,7 @@ def test_the_environment_of_the_service_is_what_keyturn_knows() -> None:
 
 def test_systemd_waits_longer_than_a_drain_takes() -> None:
     engines = 15 + 15  # PostgreSQL and Valkey, each at most
-    assert int(unit("keyturn.service")["TimeoutStopSec"][0]) > supervisor.DRAIN_SECONDS + engines > worker.DRAIN_SECONDS
+    assert int(unit("keyturn.service")["TimeoutStopSec"][0]) > workers.DRAIN_SECONDS + engines > worker.DRAIN_SECONDS
     assert unit("keyturn.service")["KillMode"] == ["mixed"]
 
 
