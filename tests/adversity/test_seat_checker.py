@@ -12,10 +12,11 @@ from recorder import ACTIVATE, DEACTIVATE, OVERDRAWN, RELEASED, SEATED, Breach, 
 from sabotage import ENDS_NOT_LOGGED, LOGGED_TWICE, NO_LEASE, NOT_LOGGED, Change, rewritten, trigger
 from seats.breaking import without
 from seats.world import World, world
-from servers import until
+from servers import database, until
 from valkeys import APPENDS, through, valkey_of_ours
 
 from server.rules.codes import Code
+from storage.embedded.postgres import Postgres
 from storage.redis import handover as handover_module
 from storage.redis import seats as seats_module
 
@@ -110,13 +111,14 @@ async def test_a_ledger_that_writes_something_else_of_seats_is_caught(
         await until_broken(made, promise)
 
 
-async def another_life(dsn: str, folder: Path) -> tuple[bool, bool]:
+async def another_life(postgres: Postgres, folder: Path) -> tuple[bool, bool]:
     """Restart Valkey from a copy of its file that is some calls old, at a moment when nobody asks.
 
     Whether every holder's renewal was granted then, and whether the audit found a lease that was not kept.
     """
     record = Recorder()
     async with (
+        database(postgres, "keyturn") as dsn,
         valkey_of_ours(APPENDS) as ours,
         proxy(ours.socket) as carrier,
         world(dsn, through(carrier)) as made,
@@ -136,17 +138,17 @@ async def another_life(dsn: str, folder: Path) -> tuple[bool, bool]:
         return all(call.granted for call in renewed), Promise.KEPT in broken(await audit(record, made.database))
 
 
-async def test_workers_that_know_a_set_of_another_life_refuse_no_holder(dsn: str, tmp_path: Path) -> None:
-    assert await another_life(dsn, tmp_path / "old") == (True, False)
+async def test_workers_that_know_a_set_of_another_life_refuse_no_holder(postgres: Postgres, tmp_path: Path) -> None:
+    assert await another_life(postgres, tmp_path / "old") == (True, False)
 
 
 async def test_workers_that_trust_a_set_of_another_life_are_caught(
-    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not each time: nobody may have taken a seat between the copy and the kill, or the holders may have come back first."""
     without(monkeypatch, "claim", "if set[RUN] ~= ARGV[1] then", "if false then")
     for number in range(TRIES):
-        if await another_life(dsn, tmp_path / f"old-{number}") == (False, True):
+        if await another_life(postgres, tmp_path / f"old-{number}") == (False, True):
             return
     pytest.fail("it was never caught")
 
