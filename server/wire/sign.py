@@ -121,7 +121,7 @@ class Signer:
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         """Sign what waits, by eights; come again if that is not all."""
         self._due = False
-        jobs = self._next(AT_ONCE)
+        jobs = self._next()
         for start in range(0, len(jobs), LANES):
             self._answer(jobs[start : start + LANES])
         if self._waiting:
@@ -138,10 +138,10 @@ class Signer:
             for job, seal in zip(jobs, seals, strict=True):
                 job.answer.set_result(seal)
 
-    def _next(self, most: int) -> list[_Job]:
-        """Take up to so many jobs; none of callers who have left."""
+    def _next(self) -> list[_Job]:
+        """Take as many jobs as are signed in a turn; none of callers who have left."""
         jobs: list[_Job] = []
-        while self._waiting and len(jobs) < most:
+        while self._waiting and len(jobs) < AT_ONCE:
             job = self._waiting.popleft()
             if not job.answer.done():
                 jobs.append(job)

@@ -16,7 +16,7 @@ TOO_MANY = 1  # the list script: there are more leases than were asked for
 new = tuple.__new__
 NO_SEQ = -1  # seqs of claims begin at 1, those of seeds are 0
 KINDS = {int(kind): kind for kind in LeaseKind}
-NUMBERS = Struct("<BIIIQ")  # of a lease, as in set.lua: kind, start, time, expires, seq
+NUMBERS = Struct("<BIIIQ")  # of a lease, as in layout.lua: kind, start, time, expires, seq
 
 
 class Reply(NamedTuple):
